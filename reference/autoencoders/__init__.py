@@ -1,0 +1,20 @@
+"""Models that compress a point to a short code and rebuild it from that code.
+
+The linear optimum in closed form (`linear_autoencoder`, which is PCA), and the networks that
+gradient descent trains towards it (`LinearBottleneck`) or beyond it (`DeepBottleneck`).
+"""
+
+from reference.autoencoders.bottleneck import (
+    DeepBottleneck,
+    LinearBottleneck,
+    reconstruction_loss,
+)
+from reference.autoencoders.linear import linear_autoencoder, principal_directions
+
+__all__ = [
+    "DeepBottleneck",
+    "LinearBottleneck",
+    "linear_autoencoder",
+    "principal_directions",
+    "reconstruction_loss",
+]

@@ -1,0 +1,1 @@
+"""The claims: one property test each, one module per family."""

@@ -1,0 +1,1 @@
+"""Right but unusual implementations that every claim must accept."""

@@ -1,0 +1,1 @@
+"""Adapters that put real implementations under the contracts: one module per bundle."""
