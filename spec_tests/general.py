@@ -77,6 +77,7 @@ def general_claim(
     draw: Callable[[Contract], Any | None],
     dtypes: tuple[str, ...] = ("float64", "float32"),
     effort: float = 1.0,
+    when: str = "always",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers one test as the claim ``contract.name`` of every contract that ``draw`` serves.
 
@@ -93,7 +94,8 @@ def general_claim(
             id = f"{contract.name}.{name}"
             entry = Claim(
                 id, contract.name, statement, ("contracts.md, conventions",), inspect.cleandoc(why),
-                (), test, {"case": strategy}, place_of(test), dtypes, 0.0, effort, general=True,
+                (), test, {"case": strategy}, place_of(test), dtypes, 0.0, effort,
+                general=True, when=when,
             )
             CLAIMS.add(id, entry)
         test.general_claim = name  # type: ignore[attr-defined]

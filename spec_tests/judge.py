@@ -12,7 +12,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,10 +24,11 @@ from torch import Tensor
 
 from spec_tests.check import Violation, headroom
 from spec_tests.handle import Handle, SubjectError, placed
+from spec_tests.plan import Verdict
 from spec_tests.registry import CONTRACTS, Claim, Subject, Unsupported
 from spec_tests.state import TorchGenerator, guarded_state, seed_everything
 
-__all__ = ["PROFILES", "Profile", "Verdict", "judge", "stratified"]
+__all__ = ["PROFILES", "Profile", "judge", "stratified"]
 
 _TORCH = TorchGenerator()  # Hypothesis holds only a weak reference
 register_random(_TORCH)  # type: ignore[arg-type]
@@ -49,28 +50,6 @@ PROFILES = {
     "ci": Profile("ci", 40, 6.0),
     "thorough": Profile("thorough", 1000, 15.0),
 }
-
-
-@dataclass
-class Verdict:
-    """One line of ``verdicts.jsonl``."""
-
-    claim: str
-    contract: str
-    subject: str
-    device: str
-    dtype: str
-    verdict: str
-    message: str = ""
-    counterexample: str = ""
-    reproduce: str = ""
-    seed: int = 0
-    seconds: float = 0.0
-    headroom: float | None = None
-    examples: int = 0
-
-    def line(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def stratified(strata: tuple[Any, ...] | list[Any]) -> Any:

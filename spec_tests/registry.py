@@ -175,6 +175,8 @@ class Contract:
 class Claim:
     r"""One theorem or requirement and the property test that checks it.
 
+    ``when`` says in which runs it is planned: ``"always"``, ``"accelerator"`` (on devices other than
+    the CPU) or ``"audit"`` (under ``--device-audit``).
     ``error`` is the false-alarm probability of one run of a statistical claim (0 for an exact one),
     ``dtypes`` those in which it can be judged, the first being judged when none is asked for.
     """
@@ -192,6 +194,7 @@ class Claim:
     error: float = 0.0
     effort: float = 1.0
     general: bool = False
+    when: str = "always"
 
     @property
     def family(self) -> str:

@@ -103,7 +103,7 @@ def clipped_network_bound(bound: float, widths: Sequence[int]) -> SlopeBound:
     )
 
 
-def spectral_bound(weights: Sequence[Float[Tensor, "m n"]]) -> Float[Tensor, ""]:
+def spectral_bound(weights: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, ""]:
     r"""Multiply the largest singular values of the layers of a ReLU network.
 
     .. math::
@@ -140,7 +140,7 @@ def conv_norm_bound(weight: Float[Tensor, "out in kh kw"]) -> Float[Tensor, ""]:
     root cannot be left out: spectral normalisation of the flattened weight does not make a
     convolution 1-Lipschitz.
 
-    Paper: Lipschitz-Margin Training (Tsuzuku, Sato, Sugiyama, 2018), Section 4,
+    Paper: Lipschitz-Margin Training (Tsuzuku, Sato, Sugiyama, 2018), on convolutions,
     https://arxiv.org/abs/1802.04034
     Claims: theory.reshaped_norm_is_not_operator_norm
     Differs: stated for stride 1; larger strides can only lower the norm.

@@ -90,7 +90,7 @@ def prefix_index(
 
 def tabular_logits(
     x: Int[Tensor, "n d"],
-    tables: Sequence[Float[Tensor, "rows k"]],
+    tables: Sequence[Float[Tensor, "_ k"]],
     label: Int[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "n k d"]:
     r"""Look up each dimension's logits in the row of its prefix.
@@ -120,7 +120,7 @@ def tabular_logits(
     return torch.stack([table[row] for table, row in zip(tables, rows, strict=True)], dim=2)
 
 
-def conditional_tables(joint: Float[Tensor, " ..."]) -> list[Float[Tensor, "rows k"]]:
+def conditional_tables(joint: Float[Tensor, " ..."]) -> list[Float[Tensor, "_ k"]]:
     r"""Factorise any joint distribution into its tables of log-conditionals.
 
     .. math::

@@ -77,7 +77,7 @@ def complete(
     the exact conditional when the known entries come first, and only then.
 
     Paper: Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016),
-    Section 5.8 and Figure 9 (image completions), https://arxiv.org/abs/1601.06759
+    Figure 1 (completions), https://arxiv.org/abs/1601.06759
     Claims: autoregressive_model.completion_keeps_known_pixels,
     autoregressive_model.passes_to_sample
     Differs: none.

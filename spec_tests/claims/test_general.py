@@ -296,6 +296,58 @@ def test_brings_no_tensor_from_another_device(
         subject.device = torch.device(device)
 
 
+@general_claim(
+    "names_its_devices",
+    r"\text{device}(f(x)) = \text{device}(x)\quad\text{whatever the default device}",
+    why="""Every tensor that the code creates on the way says where it belongs. The subject is called
+    with real values while the default device is one on which nothing can be computed, so a tensor
+    that follows the default meets the inputs on another device.""",
+    draw=lambda contract: cases(contract),
+    dtypes=("float64",),
+    when="audit",
+)
+def test_names_the_device_of_what_it_creates(
+    subject: Handle, device: str, dtype: torch.dtype, case: Case
+) -> None:
+    if not subject.carries_gradients:
+        raise Unsupported("NumPy arrays live on the CPU")
+    probe = probe_of(subject, case)
+    target = start(subject, case)
+    outputs(probe, target, clone(case.inputs))
+    torch.set_default_device("meta")
+    try:
+        with DeviceAudit():
+            outputs(probe, target, clone(case.inputs))
+    except SubjectError as failure:
+        _judge_device_failure(failure)
+    finally:
+        torch.set_default_device(None)
+
+
+@general_claim(
+    "agrees_with_cpu",
+    r"f_{\text{device}}(x) = f_{\text{CPU}}(x)",
+    why="""An accelerator adds in another order and rounds otherwise; with the same parameters and
+    inputs it computes the same function. The CPU's answer, in the same dtype, is the oracle.""",
+    draw=lambda contract: cases(contract, lambda probe: probe.deterministic),
+    when="accelerator",
+)
+def test_agrees_with_the_cpu(
+    subject: Handle, device: str, dtype: torch.dtype, case: Case
+) -> None:
+    probe = probe_of(subject, case)
+    subject.device = torch.device("cpu")
+    target = start(subject, case)
+    expected = outputs(probe, target, placed(case.inputs, "cpu", subject.dtype))
+    subject.device = torch.device(device)
+    if isinstance(target, Built):
+        subject.guarded(lambda: target.module.to(device))
+    found = outputs(probe, target, placed(case.inputs, device, subject.dtype))
+    for one, other in zip(found, expected, strict=True):
+        bound = 4096 * eps(dtype) * (1 + other.detach().double().abs())
+        check.close(one, other, bound, f"{_name(probe)} on {device}, against the CPU,")
+
+
 def _judge_device_failure(failure: SubjectError) -> None:
     """A stray tensor is a violation; anything else that ``meta`` tensors cannot do is no finding."""
     cause: BaseException | None = failure

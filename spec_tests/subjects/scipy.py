@@ -2,10 +2,75 @@ r"""SciPy's and NumPy's implementations under the contracts: nobody here wrote w
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from scipy import linalg, special, stats
+from scipy.spatial import distance
+
 from spec_tests.registry import Unsupported, subject  # noqa: F401
 
 # Divergences and transport -----------------------------------------------------------------------
 
+
+@subject("kl_divergence", name="scipy.stats.entropy", arrays="numpy")
+def kl_by_entropy(p: Any, q: Any) -> Any:
+    return stats.entropy(p, q)
+
+
+@subject("kl_divergence", name="scipy.special.rel_entr", arrays="numpy")
+def kl_by_rel_entr(p: Any, q: Any) -> Any:
+    return special.rel_entr(p, q).sum()
+
+
+@subject("kl_divergence", name="scipy.special.kl_div", arrays="numpy")
+def kl_by_kl_div(p: Any, q: Any) -> Any:
+    """Its terms carry an extra ``q - p``, which sums to 0 over probability vectors."""
+    return special.kl_div(p, q).sum()
+
+
+@subject("js_divergence", name="scipy.spatial.distance.jensenshannon", arrays="numpy")
+def js_by_distance(p: Any, q: Any) -> Any:
+    """SciPy returns the distance, the square root of the divergence."""
+    return distance.jensenshannon(p, q) ** 2
+
+
+@subject("wasserstein1", name="scipy.stats.wasserstein_distance", arrays="numpy")
+def wasserstein_on_the_line(x: Any, y: Any, p: Any, q: Any) -> Any:
+    if x.shape[1] != 1:
+        raise Unsupported("points of one dimension only")
+    return stats.wasserstein_distance(x[:, 0], y[:, 0], p, q)
+
+
+@subject("wasserstein1", name="scipy.stats.wasserstein_distance_nd", arrays="numpy")
+def wasserstein_in_space(x: Any, y: Any, p: Any, q: Any) -> Any:
+    return stats.wasserstein_distance_nd(x, y, p, q)
+
+
+@subject("optimal_discriminator", name="scipy.special.expit", arrays="numpy")
+def discriminator_by_expit(p: Any, q: Any) -> Any:
+    """The logistic function of the log-odds; NaN where neither has mass."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return special.expit(np.log(p) - np.log(q))
+
+
 # Autoencoders --------------------------------------------------------------------------------------
+
+
+@subject("linear_autoencoder", name="scipy.linalg.svd", arrays="numpy")
+def pca_by_svd(x: Any, code_dim: int) -> Any:
+    mean = x.mean(0)
+    directions = linalg.svd(x - mean, full_matrices=True)[2][:code_dim]
+    return lambda points: (points - mean) @ directions.T, lambda codes: codes @ directions + mean
+
+
+@subject("linear_autoencoder", name="scipy.linalg.eigh", arrays="numpy")
+def pca_by_eigh(x: Any, code_dim: int) -> Any:
+    """The covariance matrix's leading eigenvectors; ``eigh`` sorts eigenvalues upwards."""
+    mean, dim = x.mean(0), x.shape[1]
+    covariance = (x - mean).T @ (x - mean) / len(x)
+    vectors = linalg.eigh(covariance, subset_by_index=(dim - code_dim, dim - 1))[1]
+    return lambda points: (points - mean) @ vectors, lambda codes: codes @ vectors.T + mean
+
 
 # Latent variable models ----------------------------------------------------------------------------

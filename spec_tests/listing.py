@@ -1,0 +1,125 @@
+r"""``genspec claims``, ``genspec explain`` and ``genspec kill-matrix``: the catalogue in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import textwrap
+
+from spec_tests.registry import CLAIMS, CONTRACTS, Claim, Contract, nearest
+
+__all__ = ["claims_command", "explain_command", "kill_matrix_command"]
+
+
+def _contract(name: str | None) -> list[Contract]:
+    """The named contract, or all of them by family."""
+    from spec_tests.cli import UsageError
+    from spec_tests.contracts import CONTRACTS as known
+
+    if name is not None and name not in known:
+        raise UsageError(f"unknown contract {name!r}{nearest(name, list(known))}")
+    chosen = [known[name]] if name else list(known.values())
+    return sorted(chosen, key=lambda contract: (contract.family, contract.name))
+
+
+def claims_command(options: argparse.Namespace) -> int:
+    """Lists contracts with their signatures and claims."""
+    from spec_tests import catalogue
+
+    contracts, known = _contract(options.contract), catalogue.claims()
+    for contract in contracts:
+        own = [claim for claim in known if claim.contract == contract.name]
+        print(f"{contract.name}  ({contract.kind}, {len(own)} claims)")
+        print(textwrap.indent(textwrap.fill(contract.signature, 94), "    "))
+        for claim in own:
+            mark = "general" if claim.general else ""
+            print(f"  {claim.id:<52} {claim.title:<60} {mark}".rstrip())
+        print()
+    print(f"{sum(c.contract in {k.name for k in contracts} for c in known)} claims; "
+          f"`genspec explain CLAIM` tells more of one")
+    return 0
+
+
+def explain_command(options: argparse.Namespace) -> int:
+    """Everything about one claim: statement, reason, sources, assumptions, test, mutants."""
+    from spec_tests import catalogue
+    from spec_tests.cli import UsageError
+
+    known = {claim.id: claim for claim in catalogue.claims()}
+    if options.claim not in known:
+        raise UsageError(f"unknown claim {options.claim!r}{_hint(options.claim, list(known))}")
+    print(explanation(known[options.claim]))
+    return 0
+
+
+def _hint(word: str, known: list[str]) -> str:
+    hint = nearest(word, known)
+    return "; `genspec claims` lists them" if hint.startswith("; known") else hint
+
+
+def explanation(claim: Claim) -> str:
+    """The text of ``genspec explain``."""
+    from spec_tests import catalogue
+
+    parts = [claim.id, "=" * len(claim.id), "", f"{claim.contract} {claim.title}", ""]
+    parts += [textwrap.indent(claim.statement.strip(), "    "), ""]
+    if claim.contract in CONTRACTS:
+        parts += [f"Contract: {CONTRACTS[claim.contract].signature}", ""]
+    parts += ["Why it is true", "--------------", textwrap.fill(" ".join(claim.why.split()), 96), ""]
+    if claim.assumptions:
+        parts += ["Assumes: " + "; ".join(claim.assumptions), ""]
+    parts += ["Sources: " + "; ".join(claim.sources), ""]
+    own = [e for e in catalogue.load_subjects("reference") if e.contract == claim.contract]
+    parts += ["Reference"] + [f"    {_written(entry.make)}" for entry in own] + [""]
+    parts += [f"Test ({claim.place})", "----", inspect.getsource(claim.test)]
+    mistakes = [m for m in catalogue.mutants() if claim.id in m.rejected_by]
+    if mistakes:
+        parts += ["Classic mistakes that it rejects", "--------------------------------"]
+        for entry in mistakes:
+            parts += [f"{entry.name} ({entry.place}): {' '.join(entry.doc.split())}",
+                      textwrap.indent(inspect.getsource(entry.make), "    ")]
+    return "\n".join(parts)
+
+
+def _written(make: object) -> str:
+    """Where a reference subject is registered, by file and line."""
+    target = inspect.unwrap(make)  # type: ignore[arg-type]
+    return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]} {target.__name__}"
+
+
+def kill_matrix_command(options: argparse.Namespace) -> int:
+    """Judges every mutant by every claim of its contract and prints which reject it."""
+    from spec_tests import catalogue
+    from spec_tests.judge import PROFILES, judge
+    from spec_tests.plan import REJECTIONS
+
+    names = {contract.name for contract in _contract(options.contract)}
+    toothless = 0
+    for name in sorted(names):
+        claims = [claim for claim in catalogue.claims_for(name) if claim.when == "always"]
+        mutants = [entry for entry in catalogue.mutants() if entry.contract == name]
+        if not claims or not mutants:
+            continue
+        rows = {}
+        for entry in mutants:
+            rows[entry.name] = "".join(
+                "x" if judge(c, entry, dtype=c.dtypes[0], profile=PROFILES["ci"],
+                             shrink=False).verdict in REJECTIONS else "."
+                for c in claims
+            )
+        print(_matrix(name, claims, rows), flush=True)
+        dead = [c.id for i, c in enumerate(claims) if all(row[i] == "." for row in rows.values())]
+        toothless += sum(not CLAIMS[id].general for id in dead)
+        print(f"rejects no mutant: {', '.join(dead)}\n" if dead else "")
+    return int(toothless > 0)
+
+
+def _matrix(name: str, claims: list[Claim], rows: dict[str, str]) -> str:
+    """Claims numbered down the page, mutants as rows of marks under the numbers."""
+    lines = [f"{name}", ""]
+    lines += [f"  {number:>2} {claim.id}" for number, claim in enumerate(claims, 1)]
+    width = max(len(row) for row in rows)
+    lines += ["", " " * (width + 2) + " ".join(f"{n:>2}" for n in range(1, len(claims) + 1))]
+    lines += [f"{row:<{width}}  " + " ".join(f"{mark:>2}" for mark in marks)
+              for row, marks in rows.items()]
+    return "\n".join(lines) + "\n"

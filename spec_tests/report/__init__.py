@@ -1,0 +1,1 @@
+"""What people read of a run: the terminal, ``verdicts.jsonl``, ``junit.xml`` and ``index.html``."""
