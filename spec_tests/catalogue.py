@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from spec_tests.plan import BUNDLES
 from spec_tests.registry import CLAIMS, CONTROLS, MUTANTS, SUBJECTS, Claim, Subject
 
-__all__ = ["BUNDLES", "claims", "claims_for", "controls", "load_subjects", "mutants"]
-
-BUNDLES = ("reference", "torch", "scipy")
+__all__ = ["claims", "claims_for", "controls", "load_subjects", "mutants"]
 
 
 def _import_all(package: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spec_tests import expectations
-from spec_tests.plan import REJECTIONS, Cell, Plan, Settings, Verdict, make_plan
+from spec_tests.plan import BUNDLES, REJECTIONS, Cell, Plan, Settings, Verdict, make_plan
 from spec_tests.registry import nearest
 from spec_tests.report.records import Records
 from spec_tests.report.terminal import Terminal
@@ -163,7 +163,8 @@ def verify_command(options: argparse.Namespace) -> int:
     from spec_tests.supervisor import Harness, HarnessError
 
     known = [entry for path in options.expect for entry in expectations.read(path)]
-    known += _shipped_expectations(options.sources)
+    for bundle in BUNDLES:
+        known += expectations.shipped(bundle) if bundle in options.sources else []
     _check_writable(options)
     settings = Settings(
         profile=options.profile, seed=options.seed, time_limit=options.time_limit,
@@ -259,13 +260,6 @@ def _write_reports(directory: Path, verdicts: list[Verdict], harness: Harness, p
     (directory / "verdicts.jsonl").write_text(lines)
     (directory / "junit.xml").write_text(junit.render(verdicts))
     (directory / "index.html").write_text(html.render(verdicts, plan, harness.torch))
-
-
-def _shipped_expectations(sources: list[str]) -> list[expectations.Expectation]:
-    """What is known of the built-in bundles: ``subjects/<bundle>.toml``."""
-    folder = Path(__file__).parent / "subjects"
-    files = [folder / f"{name}.toml" for name in sources if "/" not in name and "." not in name]
-    return [entry for path in files if path.exists() for entry in expectations.read(path)]
 
 
 def _check_writable(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from spec_tests.plan import REJECTIONS, Verdict
 
-__all__ = ["Expectation", "ExpectationError", "apply", "read"]
+__all__ = ["Expectation", "ExpectationError", "apply", "read", "shipped"]
 
 _REQUIRED = ("claim", "subject", "verdict", "reason")
 _OPTIONAL = ("reference", "device", "dtype")
@@ -80,6 +80,12 @@ def _entry(path: Path, number: int, entry: dict[str, object]) -> Expectation:
             f"{where}: verdict {entry['verdict']!r} is none of {', '.join(REJECTIONS)}"
         )
     return Expectation(**entry)  # type: ignore[arg-type]
+
+
+def shipped(bundle: str) -> list[Expectation]:
+    """What is known of a built-in bundle: ``subjects/<bundle>.toml``, if there is one."""
+    path = Path(__file__).parent / "subjects" / f"{bundle}.toml"
+    return read(path) if path.exists() else []
 
 
 def apply(expectations: list[Expectation], verdicts: list[Verdict]) -> list[Expectation]:

@@ -33,6 +33,23 @@ __all__ = ["PROFILES", "Profile", "judge", "stratified"]
 _TORCH = TorchGenerator()  # Hypothesis holds only a weak reference
 register_random(_TORCH)  # type: ignore[arg-type]
 
+
+
+def _ignore_local_constants() -> None:
+    """Keeps Hypothesis from drawing numbers that it finds in the source of local modules.
+
+    It would make what is drawn depend on the adapter file and on how genspec was installed, and
+    would read every local module again in every judging process.
+    """
+    from hypothesis.internal.conjecture import providers
+
+    if hasattr(providers, "_get_local_constants"):
+        nothing = getattr(providers, "_local_constants")  # noqa: B009  (private, may be absent)
+        providers._get_local_constants = lambda: nothing
+
+
+_ignore_local_constants()
+
 _PATIENCE = 60  # examples that a stratum may spend finding a configuration that is supported
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = ["Cell", "ClaimCard", "Plan", "Settings", "Source", "SubjectCard", "Verdict", "make_plan"]
 
+BUNDLES = ("reference", "torch", "scipy")
 REJECTIONS = ("violated", "error", "timeout", "crashed", "missing")
 
 

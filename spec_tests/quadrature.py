@@ -24,8 +24,8 @@ __all__ = [
     "box",
     "hermite",
     "log_normal",
+    "normal_points",
     "quadratic_of",
-    "standard_normal_cells",
 ]
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -39,12 +39,16 @@ def hermite(nodes: int, dims: int = 1) -> tuple[Tensor, Tensor]:
     return torch.cartesian_prod(*[line] * dims).reshape(-1, dims), _product([mass] * dims)
 
 
-def standard_normal_cells(dims: int) -> tuple[Tensor, Tensor]:
-    """A fine lattice ``(K, dims)`` over the standard normal, and the mass of each point ``(K,)``."""
-    line = torch.linspace(-7, 7, {1: 561, 2: 57}[dims], dtype=torch.float64)
-    mass = (-0.5 * line.square()).exp()
-    mass = mass / mass.sum()
-    return torch.cartesian_prod(*[line] * dims).reshape(-1, dims), _product([mass] * dims)
+def normal_points(dims: int, coarse: bool = False) -> Tensor:
+    """Points ``(K, dims)`` that stand for a standard normal, all of one weight: the midpoints of K
+    equally likely intervals, or the Fibonacci lattice, whose projections do not coincide."""
+    if dims == 1:
+        count = 500 if coarse else 1500
+        return torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None]
+    other, count = (377, 610) if coarse else (987, 1597)
+    index = torch.arange(count, dtype=torch.float64)
+    uniform = torch.stack([(index + 0.5) / count, ((index * other) % count + 0.5) / count], -1)
+    return torch.special.ndtri(uniform)
 
 
 def _product(masses: list[Tensor]) -> Tensor:
@@ -112,9 +116,9 @@ def quadratic_of(
             mixed = values[2 * dims + 1 + index] - right[:, d] - right[:, e] + origin
             hessian[:, d, e] = hessian[:, e, d] = mixed
         precision = -hessian / (step[:, :, None] * step[:, None, :])
-        move = torch.linalg.lstsq(precision, (slope / step)[..., None]).solution[..., 0]
-        found = Quadratic(mean + move, precision)
+        found = Quadratic(mean, precision)
         if not found.proper():
             return found
-        mean, step = found.mean, found.scales()
+        mean, step = mean + torch.linalg.solve(precision, slope / step), found.scales()
+        found = Quadratic(mean, precision)
     return found

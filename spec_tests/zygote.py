@@ -211,6 +211,25 @@ def _limit_memory(job: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
 
 
+def warm_up() -> None:
+    """Judges something once, so that what torch and Hypothesis load at first use is forked along."""
+    import gc
+
+    import torch
+
+    from spec_tests.judge import PROFILES, judge
+    from spec_tests.registry import CLAIMS, Place, Subject
+
+    def mean(mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
+        return (mean * log_var).sum(-1)
+
+    entry = Subject("warm-up", "gaussian_kl", mean, Place(__file__, 0))
+    for name in ("repeats_itself", "gradient_is_derivative", "leaves_global_state_alone"):
+        judge(CLAIMS[f"gaussian_kl.{name}"], entry, profile=PROFILES["quick"])
+    gc.collect()
+    gc.freeze()  # no collection in a forked process touches, and so copies, the pages of this one
+
+
 def describe_claims() -> dict[str, Any]:
     """Every claim as the parent needs it."""
     import inspect
@@ -247,6 +266,7 @@ def main() -> None:
             devices=["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
             + (["mps"] if torch.backends.mps.is_available() else []),
         )
+        warm_up()
     except BaseException as failure:
         answer.send(failure="".join(traceback.format_exception(failure)))
         return

@@ -15,7 +15,15 @@ from spec_tests.handle import Handle
 from spec_tests.judge import stratified
 from spec_tests.registry import Contract, Probe, Result
 
-__all__ = ["LinearAutoencoder", "any_data", "data_with_gap", "fit", "full_rank_data", "tied_data"]
+__all__ = [
+    "LinearAutoencoder",
+    "any_data",
+    "data_with_gap",
+    "few_points",
+    "fit",
+    "full_rank_data",
+    "tied_data",
+]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -114,6 +122,19 @@ def data_with_gap() -> Any:
             _data(**_TALL, rank=lambda D: st.integers(1, D - 1)),
             _data(st.integers(2, 4), st.integers(4, 6)),
             _data(st.just(1), st.integers(1, 4)),
+        ]
+    )
+
+
+def few_points() -> Any:
+    """No more points than dimensions, down to one, with codes shorter and longer than their rank."""
+    wide = st.integers(4, 6)
+    return stratified(
+        [
+            _data(st.just(1), st.integers(1, 4)),
+            _data(st.integers(2, 4), wide, code_dim=lambda D: st.integers(3, D)),
+            _data(st.integers(3, 4), wide, code_dim=lambda D: st.just(1)),
+            _data(st.integers(2, 4), wide, mean_size=1e3),
         ]
     )
 

@@ -171,9 +171,9 @@ def transports() -> Any:
 
 
 @st.composite
-def _extreme_clouds(draw: st.DrawFn) -> dict[str, Tensor]:
+def _extreme_clouds(draw: st.DrawFn, dim: int) -> dict[str, Tensor]:
     """Huge and tiny coordinates, and a weightless point where a point with weight lies."""
-    drawn = draw(_general_clouds(2))
+    drawn = draw(_general_clouds(dim))
     size = draw(st.sampled_from([1e-6, 1.0, 1e6]))
     x = torch.cat([drawn["x"], drawn["y"][:1]]) * size
     p = torch.cat([drawn["p"], torch.zeros(1, dtype=torch.float64)])
@@ -196,7 +196,7 @@ add(
                 call=_call,
                 differentiable=("x", "y"),
                 smooth=lambda config: _general_clouds(),
-                extreme=lambda config: _extreme_clouds(),
+                extreme=lambda config: stratified([_extreme_clouds(1), _extreme_clouds(2)]),
             ),
             Probe(
                 "distance as a function of the weights",
@@ -204,7 +204,7 @@ add(
                 call=_call,
                 differentiable=("p", "q"),
                 directions=_SIMPLEX,
-                extreme=lambda config: _extreme_clouds(),
+                extreme=lambda config: stratified([_extreme_clouds(1), _extreme_clouds(2)]),
             ),
         ),
     )

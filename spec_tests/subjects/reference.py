@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference import adversarial, autoencoders, divergences
+from reference import adversarial, autoencoders, autoregressive, divergences, latent
 from spec_tests.contracts.theory import Pieces
 from spec_tests.registry import Unsupported, subject  # noqa: F401
 
@@ -57,6 +57,49 @@ def wasserstein1_dual(x: Any, y: Any, p: Any, q: Any) -> Tensor:
 
 # Autoregressive models ---------------------------------------------------------------------------
 
+
+@subject("masked_conv2d", name="reference.MaskedConv2d")
+def masked_conv2d(config: Any) -> Any:
+    return autoregressive.MaskedConv2d(
+        config.in_channels,
+        config.out_channels,
+        config.kernel_size,
+        config.mask_type,
+        config.data_channels,
+    )
+
+
+def _full_past(event_shape: tuple[int, ...]) -> Tensor:
+    """Row i, column j: whether j comes before i in raster order, channel by channel."""
+    rank = torch.tensor(autoregressive.raster_order(event_shape)).argsort()
+    return rank[None, :] < rank[:, None]
+
+
+@subject("autoregressive_model", name="reference.TabularChainRule")
+def tabular_chain_rule(config: Any) -> Any:
+    if config.levels ** len(autoregressive.raster_order(config.event_shape)) > 2**13:
+        raise Unsupported("too many events for a table")
+    model = autoregressive.TabularChainRule(config.event_shape, config.levels, config.num_classes)
+    model.receptive_field = _full_past(config.event_shape)
+    return model
+
+
+@subject("autoregressive_model", name="reference.FullyVisibleBeliefNetwork")
+def fully_visible_belief_network(config: Any) -> Any:
+    model = autoregressive.FullyVisibleBeliefNetwork(
+        config.event_shape, config.levels, config.num_classes
+    )
+    model.receptive_field = _full_past(config.event_shape)
+    return model
+
+
+@subject("autoregressive_model", name="reference.PixelCNN")
+def pixelcnn(config: Any) -> Any:
+    if len(config.event_shape) != 3:
+        raise Unsupported("images only")
+    return autoregressive.PixelCNN(config.event_shape, config.levels, config.num_classes)
+
+
 # Autoencoders --------------------------------------------------------------------------------------
 
 
@@ -67,4 +110,64 @@ def linear_autoencoder(x: Tensor, code_dim: int) -> tuple[Any, Any]:
 
 # Latent variable models ----------------------------------------------------------------------------
 
+
+@subject("gaussian_kl", name="reference")
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    return latent.gaussian_kl(mean, log_var)
+
+
+@subject("reparameterize", name="reference")
+def reparameterize(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+    return latent.reparameterize(mean, log_var, noise)
+
+
+@subject("gaussian_log_likelihood", name="reference")
+def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    return latent.gaussian_log_likelihood(x, mean, log_var)
+
+
+@subject("bernoulli_log_likelihood", name="reference")
+def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
+    return latent.bernoulli_log_likelihood(x, logits)
+
+
+@subject("vae", name="reference.VAE")
+def vae(config: Any) -> Any:
+    return latent.VAE(config.data_dim, config.latent_dim, 8, config.likelihood)
+
+
+@subject("vae", name="reference.LinearGaussianVAE")
+def linear_gaussian_vae(config: Any) -> Any:
+    if config.likelihood != "gaussian":
+        raise Unsupported("Gaussian data only")
+    return latent.LinearGaussianVAE(config.data_dim, config.latent_dim)
+
+
 # Adversarial models --------------------------------------------------------------------------------
+
+
+@subject("gan_losses", name="reference")
+def gan_losses(config: Any) -> Any:
+    """The two losses of one of five games."""
+    return adversarial.gan_losses(config.kind)
+
+
+@subject("gradient_penalty", name="reference")
+def gradient_penalty(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
+    return adversarial.gradient_penalty(critic, real, fake)
+
+
+@subject("r1_penalty", name="reference")
+def r1_penalty(discriminator: Any, real: Tensor) -> Tensor:
+    return adversarial.r1_penalty(discriminator, real)
+
+
+@subject("spectral_norm", name="reference")
+def spectral_norm(layer: Any) -> Any:
+    return adversarial.spectral_norm(layer)
+
+
+@subject("clip_weights", name="reference")
+def clip_weights(module: Any, bound: float) -> None:
+    adversarial.clip_weights(module, bound)
+

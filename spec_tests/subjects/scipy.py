@@ -74,3 +74,20 @@ def pca_by_eigh(x: Any, code_dim: int) -> Any:
 
 
 # Latent variable models ----------------------------------------------------------------------------
+
+
+@subject("gaussian_log_likelihood", name="scipy.stats.norm", arrays="numpy")
+def gaussian_by_norm(x: Any, mean: Any, log_var: Any) -> Any:
+    return stats.norm.logpdf(x, mean, np.exp(0.5 * log_var)).sum(-1)
+
+
+@subject("bernoulli_log_likelihood", name="scipy.stats.bernoulli", arrays="numpy")
+def bernoulli_by_probabilities(x: Any, logits: Any) -> Any:
+    """Its parameter is the probability of a one, to which large logits round."""
+    return stats.bernoulli.logpmf(x, special.expit(logits)).sum(-1)
+
+
+@subject("bernoulli_log_likelihood", name="scipy.special.log_expit", arrays="numpy")
+def bernoulli_by_log_expit(x: Any, logits: Any) -> Any:
+    return (x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)).sum(-1)
+

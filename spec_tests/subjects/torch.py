@@ -56,4 +56,172 @@ def pca_by_lowrank(x: Tensor, code_dim: int) -> tuple[Any, Any]:
 
 # Latent variable models ----------------------------------------------------------------------------
 
+
+@subject("gaussian_kl", name="torch.distributions")
+def gaussian_kl_by_distributions(mean: Tensor, log_var: Tensor) -> Tensor:
+    posterior = distributions.Normal(mean, (0.5 * log_var).exp())
+    prior = distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    return distributions.kl_divergence(
+        distributions.Independent(posterior, 1), distributions.Independent(prior, 1)
+    )
+
+
+@subject("gaussian_log_likelihood", name="torch.distributions")
+def gaussian_by_distributions(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    each = distributions.Normal(mean, (0.5 * log_var).exp())
+    return distributions.Independent(each, 1).log_prob(x)
+
+
+@subject("gaussian_log_likelihood", name="torch.nn.functional.gaussian_nll_loss")
+def gaussian_by_functional(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """With every constant (``full``); its ``eps`` stays at the documented default."""
+    loss = functional.gaussian_nll_loss(mean, x, log_var.exp(), full=True, reduction="none")
+    return -loss.sum(-1)
+
+
+@subject("bernoulli_log_likelihood", name="torch.distributions")
+def bernoulli_by_distributions(x: Tensor, logits: Tensor) -> Tensor:
+    return distributions.Independent(distributions.Bernoulli(logits=logits), 1).log_prob(x)
+
+
+@subject("bernoulli_log_likelihood", name="torch.nn.functional.binary_cross_entropy_with_logits")
+def bernoulli_by_logits(x: Tensor, logits: Tensor) -> Tensor:
+    return -functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+
+
+@subject("bernoulli_log_likelihood", name="torch.nn.functional.binary_cross_entropy")
+def bernoulli_by_probabilities(x: Tensor, logits: Tensor) -> Tensor:
+    """The loss that takes probabilities, after a sigmoid; it documents a floor under its logarithms."""
+    return -functional.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum(-1)
+
+
 # Adversarial models --------------------------------------------------------------------------------
+
+
+class _Game:
+    """Two losses under the contract's names; what PyTorch has no function for is unsupported."""
+
+    def __init__(self, discriminator_loss: Any, generator_loss: Any) -> None:
+        self.discriminator_loss, self.generator_loss = discriminator_loss, generator_loss
+
+
+def _classifier_games(kind: str, classify: Any) -> _Game:
+    """The two games of a classifier, from ``classify(scores, label)``, a mean."""
+
+    def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+        return classify(real, 1.0) + classify(fake, 0.0)
+
+    if kind == "minimax":
+        return _Game(discriminator_loss, lambda fake: -classify(fake, 0.0))
+    if kind == "non_saturating":
+        return _Game(discriminator_loss, lambda fake: classify(fake, 1.0))
+    raise Unsupported("a loss for classifiers")
+
+
+@subject("gan_losses", name="torch.nn.BCEWithLogitsLoss")
+def gan_losses_by_logits(config: Any) -> Any:
+    loss = torch.nn.BCEWithLogitsLoss()
+    return _classifier_games(config.kind, lambda s, label: loss(s, torch.full_like(s, label)))
+
+
+@subject("gan_losses", name="torch.nn.functional.binary_cross_entropy")
+def gan_losses_by_probabilities(config: Any) -> Any:
+    """The loss that takes probabilities, after a sigmoid; it documents a floor under its logarithms."""
+    return _classifier_games(
+        config.kind,
+        lambda s, label: functional.binary_cross_entropy(s.sigmoid(), torch.full_like(s, label)),
+    )
+
+
+@subject("gan_losses", name="torch.nn.functional.softplus")
+def gan_losses_by_softplus(config: Any) -> Any:
+    return _classifier_games(
+        config.kind, lambda s, label: functional.softplus(s if label == 0 else -s).mean()
+    )
+
+
+@subject("gan_losses", name="torch.nn.functional.soft_margin_loss")
+def gan_losses_by_soft_margin(config: Any) -> Any:
+    """The logistic loss with labels of 1 and -1."""
+    return _classifier_games(
+        config.kind,
+        lambda s, label: functional.soft_margin_loss(s, torch.full_like(s, 2 * label - 1)),
+    )
+
+
+@subject("gan_losses", name="torch.nn.functional.cross_entropy")
+def gan_losses_by_two_classes(config: Any) -> Any:
+    """The logits of two classes, of which the second's is the score."""
+
+    def classify(s: Tensor, label: float) -> Tensor:
+        labels = torch.full_like(s, label, dtype=torch.long)
+        return functional.cross_entropy(torch.stack([torch.zeros_like(s), s], 1), labels)
+
+    return _classifier_games(config.kind, classify)
+
+
+@subject("gan_losses", name="torch.nn.functional.mse_loss")
+def gan_losses_by_squares(config: Any) -> Any:
+    if config.kind != "least_squares":
+        raise Unsupported("a loss of squares")
+
+    def half(s: Tensor, target: float) -> Tensor:
+        return 0.5 * functional.mse_loss(s, torch.full_like(s, target))
+
+    return _Game(lambda real, fake: half(real, 1.0) + half(fake, 0.0), lambda fake: half(fake, 1.0))
+
+
+@subject("gan_losses", name="torch.nn.functional.hinge_embedding_loss")
+def gan_losses_by_hinge(config: Any) -> Any:
+    """Items with label -1 pay ``max(0, margin - x)``, items with label 1 pay ``x``."""
+    if config.kind not in ("hinge", "wasserstein"):
+        raise Unsupported("a hinge")
+
+    def pay(s: Tensor, label: int) -> Tensor:
+        return functional.hinge_embedding_loss(s, torch.full_like(s, label), margin=1.0)
+
+    if config.kind == "wasserstein":
+        return _Game(lambda real, fake: pay(-real, 1) + pay(fake, 1), lambda fake: pay(-fake, 1))
+    return _Game(lambda real, fake: pay(real, -1) + pay(-fake, -1), lambda fake: pay(-fake, 1))
+
+
+@subject("gradient_penalty", name="torch.func.grad")
+def gradient_penalty_by_transforms(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
+    """The gradient of one item's score, mapped over the items."""
+    fractions = torch.rand(len(real), *[1] * (real.ndim - 1)).to(real)
+    points = real + fractions * (fake - real)
+    slopes = torch.func.vmap(torch.func.grad(lambda x: critic(x[None])[0]))(points)
+    return (linalg.vector_norm(slopes.flatten(1), dim=1) - 1).square().mean()
+
+
+@subject("r1_penalty", name="torch.func.grad")
+def r1_penalty_by_transforms(discriminator: Any, real: Tensor) -> Tensor:
+    slopes = torch.func.vmap(torch.func.grad(lambda x: discriminator(x[None])[0]))(real)
+    return slopes.square().flatten(1).sum(1).mean() / 2
+
+
+@subject("spectral_norm", name="torch.nn.utils.spectral_norm")
+def spectral_norm_by_hook(layer: Any) -> Any:
+    return torch.nn.utils.spectral_norm(layer)
+
+
+@subject("spectral_norm", name="torch.nn.utils.parametrizations.spectral_norm")
+def spectral_norm_by_parametrization(layer: Any) -> Any:
+    return torch.nn.utils.parametrizations.spectral_norm(layer)
+
+
+@subject("clip_weights", name="torch.Tensor.clamp_")
+def clip_weights_by_clamp(module: Any, bound: float) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.clamp_(-bound, bound)
+
+
+@subject("clip_weights", name="torch.nn.utils.vector_to_parameters")
+def clip_weights_as_one_vector(module: Any, bound: float) -> None:
+    parameters = list(module.parameters())
+    if not parameters:
+        raise Unsupported("no parameters to make a vector of")
+    with torch.no_grad():
+        clipped = torch.nn.utils.parameters_to_vector(parameters).clamp(-bound, bound)
+        torch.nn.utils.vector_to_parameters(clipped, parameters)
