@@ -17,6 +17,7 @@ myst_heading_anchors = 3
 myst_update_mathjax = False
 highlight_language = "python"
 nitpicky = True
+smartquotes = False  # names and code stay as they are written
 
 html_theme = "furo"
 html_title = "genspec"

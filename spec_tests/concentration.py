@@ -67,4 +67,3 @@ def freedman(total: float, variance: float, steps: int) -> float:
     peels = math.ceil(math.log2(max(steps, 2))) + 1
     s = abs(total)
     return min(1.0, 2 * peels * math.exp(-(s**2) / (2 * (2.0**power + s / 3)))) if s else 1.0
-

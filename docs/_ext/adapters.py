@@ -14,7 +14,8 @@ __all__ = ["adapter", "members"]
 def members(contract: Contract) -> list[str]:
     """What the object of a factory offers: the Protocol's methods, as written in the class."""
     return [
-        name for name, value in vars(contract.protocol).items()
+        name
+        for name, value in vars(contract.protocol).items()
         if inspect.isfunction(value) and not (name.startswith("_") and name != "__call__")
     ]
 

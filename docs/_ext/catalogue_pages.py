@@ -12,9 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from overviews import classic_mistakes, contract_list, general_claims, right_but_unusual, toctrees
 from family_page import family_page
 from known import Known
+from overviews import (
+    classic_mistakes,
+    contract_list,
+    general_claims,
+    right_but_unusual,
+    toctrees,
+)
 from reference_page import reference_page
 from sphinx.application import Sphinx
 

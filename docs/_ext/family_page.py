@@ -9,6 +9,7 @@ from adapters import adapter
 from known import Known
 from plain_text import first_sentence, flat, indent, inline, literal, prose, title
 from source_code import names_used, show, show_object
+
 from spec_tests.registry import Claim, Contract, Subject
 
 __all__ = ["family_page", "sentence"]
@@ -30,8 +31,11 @@ def family_page(known: Known, family: str, folder: Path) -> str:
         parts += _contract(known, contract, family, folder)
     theory = known.claims_of("theory", family)
     if theory:
-        parts += [f".. anchor:: {family}.theory\n", title("Theory", "-"),
-                  "What holds between several pieces of the reference library.\n"]
+        parts += [
+            f".. anchor:: {family}.theory\n",
+            title("Theory", "-"),
+            "What holds between several pieces of the reference library.\n",
+        ]
         for claim in theory:
             parts += _claim(known, claim, folder)
     return "\n".join(parts)
@@ -65,8 +69,10 @@ def _contract(known: Known, contract: Contract, family: str, folder: Path) -> li
         parts += _claim(known, claim, folder)
     general = known.claims_of(contract.name, family, general=True)
     if general:
-        parts += [f".. anchor:: {contract.name}.general\n",
-                  title(f"General claims about {literal(contract.name)}", "~")]
+        parts += [
+            f".. anchor:: {contract.name}.general\n",
+            title(f"General claims about {literal(contract.name)}", "~"),
+        ]
         parts += [_general(known, claim, folder) for claim in general]
     return parts
 
@@ -97,14 +103,19 @@ def _facts(known: Known, contract: Contract) -> str:
 
 
 def _adapter(known: Known, contract: Contract, folder: Path) -> str:
-    parts = [".. code-block:: python\n", indent(adapter(contract)),
-             ".. code-block:: sh\n",
-             indent(f"genspec verify my_subjects.py --claims '{contract.name}.*'\n")]
+    parts = [
+        ".. code-block:: python\n",
+        indent(adapter(contract)),
+        ".. code-block:: sh\n",
+        indent(f"genspec verify my_subjects.py --claims '{contract.name}.*'\n"),
+    ]
     for bundle, entries in known.subjects.items():
         for entry in entries:
             if entry.contract == contract.name:
-                parts += [f"How {literal(entry.name)} is plugged in (bundle {literal(bundle)}):\n",
-                          show_object(entry.make, folder)]
+                parts += [
+                    f"How {literal(entry.name)} is plugged in (bundle {literal(bundle)}):\n",
+                    show_object(entry.make, folder),
+                ]
     return "\n".join(parts)
 
 
@@ -127,19 +138,25 @@ def _claim(known: Known, claim: Claim, folder: Path) -> list[str]:
         prose(claim.why, known.link),
         _details(claim),
         ".. fold:: The test\n",
-        indent(show(claim.place.path, claim.test.__qualname__, claim.place.line, folder,
-                    REGISTRATION)),
+        indent(
+            show(claim.place.path, claim.test.__qualname__, claim.place.line, folder, REGISTRATION)
+        ),
         *(_mutant(known, claim, mutant, folder) for mutant in known.rejected(claim)),
     ]
 
 
 def _details(claim: Claim) -> str:
     lines = [f":Id: {literal(claim.id)}"]
-    lines += [":Assumes: " + "; ".join(inline(a) for a in claim.assumptions)] \
-        if claim.assumptions else []
+    lines += (
+        [":Assumes: " + "; ".join(inline(a) for a in claim.assumptions)]
+        if claim.assumptions
+        else []
+    )
     lines.append(":Sources: " + "; ".join(_source(s) for s in claim.sources))
     if claim.error:
-        lines.append(f":Statistical: rejects a right subject with probability at most {claim.error:.1g}")
+        lines.append(
+            f":Statistical: rejects a right subject with probability at most {claim.error:.1g}"
+        )
     if claim.when != "always":
         when = {"accelerator": "on devices other than the CPU", "audit": "with ``--device-audit``"}
         lines.append(f":Judged: {when.get(claim.when, claim.when)}")
@@ -147,7 +164,9 @@ def _details(claim: Claim) -> str:
 
 
 def _source(text: str) -> str:
-    return ":doc:`the conventions </conventions>`" if text.startswith("contracts.md") else inline(text)
+    return (
+        ":doc:`the conventions </conventions>`" if text.startswith("contracts.md") else inline(text)
+    )
 
 
 def mutant_anchor(mutant: Subject) -> str:
@@ -163,12 +182,17 @@ def _mutant(known: Known, claim: Claim, mutant: Subject, folder: Path) -> str:
     line = inline(first_sentence(mutant.doc) or mutant.name.replace("_", " "))
     head = f".. fold:: *Rejected:* {line.removeprefix(chr(92))}\n"
     if claim.id != home(known, mutant):
-        shown = f"See {_escape_ref(mutant)}, shown with {known.linked(home(known, mutant) or '')}.\n"
+        shown = (
+            f"See {_escape_ref(mutant)}, shown with {known.linked(home(known, mutant) or '')}.\n"
+        )
         return head + "   :class: mistake\n\n" + indent(shown)
     more = flat(mutant.doc).rstrip(".") != first_sentence(mutant.doc)
-    parts = [f".. anchor:: {mutant_anchor(mutant)}\n", f"{literal(mutant.name)}\n",
-             prose(mutant.doc, known.link) if more else "",
-             show_object(mutant.make, folder, REGISTRATION, docstring=False)]
+    parts = [
+        f".. anchor:: {mutant_anchor(mutant)}\n",
+        f"{literal(mutant.name)}\n",
+        prose(mutant.doc, known.link) if more else "",
+        show_object(mutant.make, folder, REGISTRATION, docstring=False),
+    ]
     return head + "   :class: mistake\n\n" + indent("\n".join(parts))
 
 

@@ -27,11 +27,11 @@ from sphinx.util.docutils import SphinxDirective
 __all__ = ["Anchor", "Fold", "setup"]
 
 
-class details(nodes.General, nodes.Element):  # noqa: N801  (named as docutils names nodes)
+class details(nodes.General, nodes.Element):
     """Content that a click opens."""
 
 
-class summary(nodes.General, nodes.TextElement):  # noqa: N801
+class summary(nodes.General, nodes.TextElement):
     """The line that stays visible."""
 
 
@@ -70,14 +70,20 @@ def exact_ids_first(app: Sphinx, document: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(details, html=(
-        lambda writer, node: writer.body.append(writer.starttag(node, "details")),
-        lambda writer, node: writer.body.append("</details>\n"),
-    ))
-    app.add_node(summary, html=(
-        lambda writer, node: writer.body.append(writer.starttag(node, "summary", "")),
-        lambda writer, node: writer.body.append("</summary>\n"),
-    ))
+    app.add_node(
+        details,
+        html=(
+            lambda writer, node: writer.body.append(writer.starttag(node, "details")),
+            lambda writer, node: writer.body.append("</details>\n"),
+        ),
+    )
+    app.add_node(
+        summary,
+        html=(
+            lambda writer, node: writer.body.append(writer.starttag(node, "summary", "")),
+            lambda writer, node: writer.body.append("</summary>\n"),
+        ),
+    )
     app.add_directive("fold", Fold)
     app.add_directive("anchor", Anchor)
     app.connect("doctree-read", exact_ids_first, priority=100)

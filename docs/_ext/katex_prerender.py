@@ -93,7 +93,9 @@ def copy_assets(app: Sphinx) -> None:
     css = (_FILES / "katex.min.css").read_text(encoding="utf-8")
     version = _katex().eval("katex.version")
     if f'content:"{version}"' not in css:
-        raise ExtensionError(f"docs/_katex is not of KaTeX {version}, which sphinxcontrib-katex ships")
+        raise ExtensionError(
+            f"docs/_katex is not of KaTeX {version}, which sphinxcontrib-katex ships"
+        )
     target = Path(app.srcdir) / "_static" / "katex"
     shutil.copytree(_FILES / "fonts", target / "fonts", dirs_exist_ok=True)
     shutil.copy(_FILES / "LICENSE", target / "LICENSE")

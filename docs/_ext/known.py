@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from plain_text import literal
+
 from spec_tests import catalogue
 from spec_tests.contracts import CONTRACTS
 from spec_tests.registry import Claim, Contract, Subject
@@ -72,13 +73,19 @@ class Known:
     def title(self, family: str) -> str:
         return TITLES.get(family, family.replace("_", " ").capitalize())
 
+    def family(self, contract: str) -> str:
+        """The family of a contract; empty for theory, whose claims are filed one by one."""
+        found = self.contracts.get(contract)
+        return found.family if found and contract != "theory" else ""
+
     def contracts_of(self, family: str) -> list[Contract]:
         return [c for c in self.contracts.values() if c.family == family and c.name != "theory"]
 
     def claims_of(self, contract: str, family: str, general: bool = False) -> list[Claim]:
         """The claims of a contract, or of theory, that are filed under a family."""
         return [
-            claim for claim in self.claims.values()
+            claim
+            for claim in self.claims.values()
             if claim.contract == contract and claim.family == family and claim.general == general
         ]
 

@@ -9,6 +9,7 @@ from family_page import REGISTRATION, home, mutant_anchor
 from known import Known
 from plain_text import first_sentence, indent, inline, literal, prose, title
 from source_code import show, show_object
+
 from spec_tests.registry import Claim, Subject
 
 __all__ = ["classic_mistakes", "contract_list", "general_claims", "right_but_unusual", "toctrees"]
@@ -17,8 +18,11 @@ __all__ = ["classic_mistakes", "contract_list", "general_claims", "right_but_unu
 def toctrees(known: Known) -> str:
     """The part of the book's contents that is generated."""
     groups = {
-        "What is claimed": ["catalogue/contracts", *(f"families/{f}" for f in known.families),
-                            "catalogue/general-claims"],
+        "What is claimed": [
+            "catalogue/contracts",
+            *(f"families/{f}" for f in known.families),
+            "catalogue/general-claims",
+        ],
         "Mutants and controls": ["catalogue/classic-mistakes", "catalogue/right-but-unusual"],
         "Reference code": [f"{known.title(p.name)} <reference/{p.name}>" for p in known.packages],
     }
@@ -30,23 +34,37 @@ def toctrees(known: Known) -> str:
 
 def contract_list(known: Known) -> str:
     """Every contract with what it computes and how much is claimed of it."""
-    parts = [title("All contracts", "="),
-             "What an implementation can be judged as. Pick the one that describes yours; its page "
-             "has an adapter to copy.\n"]
+    parts = [
+        title("All contracts", "="),
+        (
+            "What an implementation can be judged as. Pick the one that describes yours; its page "
+            "has an adapter to copy.\n"
+        ),
+    ]
     for family in known.families:
         rows = [
-            (known.linked(c.name), inline(c.summary),
-             str(sum(claim.contract == c.name for claim in known.claims.values())))
+            (
+                known.linked(c.name),
+                inline(c.summary),
+                str(sum(claim.contract == c.name for claim in known.claims.values())),
+            )
             for c in known.contracts_of(family)
         ]
         parts += [title(known.title(family), "-"), f"The whole page: :doc:`/families/{family}`.\n"]
-        parts += [_table(("contract", "what it computes", "claims"), (30, 60, 10), rows)] if rows else []
+        parts += (
+            [_table(("contract", "what it computes", "claims"), (30, 60, 10), rows)] if rows else []
+        )
     return "\n".join(parts)
 
 
 def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [".. list-table::", "   :header-rows: 1", "   :class: wide",
-             "   :widths: " + " ".join(map(str, widths)), ""]
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "   :class: wide",
+        "   :widths: " + " ".join(map(str, widths)),
+        "",
+    ]
     for row in [head, *rows]:
         for index, cell in enumerate(row):
             lines.append(f"   {'*' if index == 0 else ' '} - {cell}")
@@ -59,18 +77,37 @@ def general_claims(known: Known, folder: Path) -> str:
     for claim in known.claims.values():
         if claim.general:
             by_name.setdefault(claim.id.partition(".")[2], []).append(claim)
-    parts = [title("General claims", "="),
-             "These follow from the :doc:`conventions </conventions>` and are judged on every contract "
-             "that they make sense for. Each is written once.\n"]
+    parts = [
+        title("General claims", "="),
+        (
+            "These follow from the :doc:`conventions </conventions>` and are judged on every contract "
+            "that they make sense for. Each is written once.\n"
+        ),
+    ]
     for name, claims in sorted(by_name.items()):
         first = claims[0]
         listed = ", ".join(f":ref:`{c.contract} <{c.id}>`" for c in claims)
-        parts += [f".. anchor:: general.{name}\n", title(f"A subject {first.title}", "-"),
-                  ".. math::\n", indent(first.statement.strip()) + "\n",
-                  prose(first.why, known.link), f":Name: {literal(name)}", f":Judged on: {listed}",
-                  *_when(first), "", ".. fold:: The test\n",
-                  indent(show(first.place.path, first.test.__qualname__, first.place.line, folder,
-                              REGISTRATION))]
+        parts += [
+            f".. anchor:: general.{name}\n",
+            title(f"A subject {first.title}", "-"),
+            ".. math::\n",
+            indent(first.statement.strip()) + "\n",
+            prose(first.why, known.link),
+            f":Name: {literal(name)}",
+            f":Judged on: {listed}",
+            *_when(first),
+            "",
+            ".. fold:: The test\n",
+            indent(
+                show(
+                    first.place.path,
+                    first.test.__qualname__,
+                    first.place.line,
+                    folder,
+                    REGISTRATION,
+                )
+            ),
+        ]
     return "\n".join(parts)
 
 
@@ -81,13 +118,17 @@ def _when(claim: Claim) -> list[str]:
 
 def classic_mistakes(known: Known) -> str:
     """Every mutant, with the claims that reject it."""
-    parts = [title("Classic mistakes", "="),
-             "Each is an implementation with one thing wrong that people really get wrong. The claims "
-             "beside it must reject it, and genspec's own tests check that they do.\n"]
+    parts = [
+        title("Classic mistakes", "="),
+        (
+            "Each is an implementation with one thing wrong that people really get wrong. The claims "
+            "beside it must reject it, and genspec's own tests check that they do.\n"
+        ),
+    ]
     groups: dict[tuple[str, str], list[Subject]] = {}
     for mutant in known.mutants:
         first = home(known, mutant)
-        family = known.claims[first].family if first else known.contracts[mutant.contract].family
+        family = known.claims[first].family if first else known.family(mutant.contract)
         groups.setdefault((family, mutant.contract), []).append(mutant)
     for family in known.families:
         own = {contract: group for (of, contract), group in groups.items() if of == family}
@@ -118,12 +159,23 @@ def _rejections(known: Known, mutant: Subject) -> str:
 
 def right_but_unusual(known: Known, folder: Path) -> str:
     """Every control."""
-    parts = [title("Right but unusual", "="),
-             "A claim must reject what is wrong and accept what is right, however odd it looks. These "
-             "controls are right, and every claim of their contract must accept them.\n"]
-    for control in known.controls:
-        parts += [f".. anchor:: control.{control.contract}.{control.name}\n",
-                  title(f"{literal(control.name)} as {literal(control.contract)}", "-"),
-                  prose(control.doc, known.link), ".. fold:: The code\n",
-                  indent(show_object(control.make, folder, REGISTRATION, docstring=False))]
+    parts = [
+        title("Right but unusual", "="),
+        (
+            "A claim must reject what is wrong and accept what is right, however odd it looks. These "
+            "controls are right, and every claim of their contract must accept them.\n"
+        ),
+    ]
+    contract = ""
+    for control in sorted(known.controls, key=lambda control: control.key):
+        if control.contract != contract:
+            contract = control.contract
+            parts.append(title(literal(contract), "-"))
+        parts += [
+            f".. anchor:: control.{contract}.{control.name}\n",
+            title(inline(control.name.replace("_", " ")), "~"),
+            prose(control.doc, known.link),
+            ".. fold:: The code\n",
+            indent(show_object(control.make, folder, REGISTRATION, docstring=False)),
+        ]
     return "\n".join(parts) if known.controls else "\n".join([*parts, "None is registered yet.\n"])

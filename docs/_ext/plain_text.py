@@ -11,7 +11,15 @@ import textwrap
 from collections.abc import Callable, Iterator
 
 __all__ = [
-    "blocks", "examples", "first_sentence", "flat", "indent", "inline", "literal", "prose", "sections",
+    "blocks",
+    "examples",
+    "first_sentence",
+    "flat",
+    "indent",
+    "inline",
+    "literal",
+    "prose",
+    "sections",
     "title",
 ]
 
@@ -22,12 +30,15 @@ _MARKUP = re.compile(
     r"|:math:`(?P<math>[^`]+)`"
     r"|:[a-z:]+:`(?P<role>[^`]+)`"
     r"|`(?P<single>[^`]+)`(?:__?)?"
-    r"|(?P<url>https?://[^\s<>\"]*[^\s<>\".,;:)\]])",
+    r"|(?P<url>https?://[^\s<>\"\\]*[^\s<>\"\\.,;:)\]])",
     re.DOTALL,
 )
 _SPECIAL = re.compile(r"([\\*`_|<>\[\]{}])")
+_STARTERS = "-+.(:=#~^\"'!,;/&%$@?•"  # what could start a list, a field or a line of a title
 _BLOCK = re.compile(r"^\.\. (math|code-block)::[ ]*(.*)$")
-_DETAILS = re.compile(r"^(Args|Arguments|Returns|Raises|Yields|Example|Examples|Note|Notes):\s*$|^>>> ")
+_DETAILS = re.compile(
+    r"^(Args|Arguments|Returns|Raises|Yields|Example|Examples|Note|Notes):\s*$|^>>> "
+)
 _ITEM = re.compile(r"^[-*] +")
 
 
@@ -66,9 +77,10 @@ def inline(text: str, link: Link | None = None) -> str:
     for match in _MARKUP.finditer(text):
         parts += [_escaped(text[end : match.start()]), rf"\ {_marked(match, link)}\ "]
         end = match.end()
-    line = "".join([*parts, _escaped(text[end:])]).strip()
-    line = re.sub(r"^(\\ )+|(\\ ?)+$", "", line) if parts else line
-    return "\\" + line if line and (line[0].isalnum() or line[0] in "-+.(:=#~^\"'!,;/&%$@?•") else line
+    line = "".join([*parts, _escaped(text[end:])]).strip(" ").removeprefix("\\ ")
+    if parts and end == len(text):
+        line = line.removesuffix("\\")
+    return "\\" + line if line and (line[0].isalnum() or line[0] in _STARTERS) else line
 
 
 def title(text: str, mark: str) -> str:
@@ -126,8 +138,11 @@ def prose(text: str, link: Link | None = None) -> str:
         lines = content.splitlines()
         stop = next((i for i, line in enumerate(lines) if _DETAILS.match(line)), len(lines))
         if stop:
-            parts += _paragraph("\n".join(lines[:stop]).rstrip(":"), link) \
-                if content.rstrip().endswith("::") else _paragraph("\n".join(lines[:stop]), link)
+            parts += (
+                _paragraph("\n".join(lines[:stop]).rstrip(":"), link)
+                if content.rstrip().endswith("::")
+                else _paragraph("\n".join(lines[:stop]), link)
+            )
         if stop < len(lines):
             break
     return "\n\n".join(parts) + "\n"
@@ -135,14 +150,19 @@ def prose(text: str, link: Link | None = None) -> str:
 
 def sections(doc: str) -> Iterator[tuple[str, list[str]]]:
     """``Args``, ``Returns`` and ``Raises`` of a docstring, each with its items."""
-    for match in re.finditer(r"^(Args|Returns|Raises|Yields):\n((?:    .*\n?|\n(?=    ))+)", doc, re.MULTILINE):
+    for match in re.finditer(
+        r"^(Args|Returns|Raises|Yields):\n((?:    .*\n?|\n(?=    ))+)", doc, re.MULTILINE
+    ):
         items: list[str] = []
         for line in textwrap.dedent(match[2]).splitlines():
             if line[:1].strip() and (match[1] in ("Args", "Raises") or not items):
                 items.append(line)
             elif line.strip():
                 items[-1] += " " + line.strip()
-        yield {"Args": "Takes", "Yields": "Gives", "Returns": "Returns"}.get(match[1], match[1]), items
+        yield (
+            {"Args": "Takes", "Yields": "Gives", "Returns": "Returns"}.get(match[1], match[1]),
+            items,
+        )
 
 
 def examples(doc: str) -> str:

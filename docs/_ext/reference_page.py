@@ -18,8 +18,10 @@ _FIELD = re.compile(r"^(Paper|Papers|Claims|Differs|Source|Sources):\s*", re.MUL
 
 def reference_page(known: Known, package: Package, folder: Path) -> str:
     """The whole page as reST, file by file."""
-    parts = [title(f"{known.title(package.name)}: the code", "="),
-             prose(inspect.getdoc(package.module) or "", known.link)]
+    parts = [
+        title(f"{known.title(package.name)}: the code", "="),
+        prose(inspect.getdoc(package.module) or "", known.link),
+    ]
     if package.name in known.families:
         parts.append(f"What is claimed of it: :doc:`/families/{package.name}`.\n")
     things = known.objects(package)
@@ -29,10 +31,14 @@ def reference_page(known: Known, package: Package, folder: Path) -> str:
     for module, names in sorted(files.items()):
         parts += [title(literal(module.replace(".", "/") + ".py"), "-"), _about(known, module)]
         for name in names:
-            parts += [f".. anchor:: reference.{package.name}.{name}\n", title(literal(name), "~"),
-                      explained(known, inspect.getdoc(things[name]) or "")
-                      if is_code(things[name]) else "",
-                      show_object(things[name], folder, docstring=False)]
+            parts += [
+                f".. anchor:: reference.{package.name}.{name}\n",
+                title(literal(name), "~"),
+                explained(known, inspect.getdoc(things[name]) or "")
+                if is_code(things[name])
+                else "",
+                show_object(things[name], folder, docstring=False),
+            ]
     return "\n".join(parts)
 
 
@@ -60,8 +66,9 @@ def explained(known: Known, doc: str) -> str:
         lines.append(f":{label}: {shown}")
     for label, items in sections(doc):
         lines += [f":{label}:"] + [f"   | {inline(item, known.link)}" for item in items]
-    return "\n\n".join([prose(text, known.link), prose(after, known.link), "\n".join(lines),
-                         examples(doc)])
+    return "\n\n".join(
+        [prose(text, known.link), prose(after, known.link), "\n".join(lines), examples(doc)]
+    )
 
 
 def _claims(known: Known, text: str) -> str:

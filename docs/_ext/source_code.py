@@ -40,7 +40,8 @@ def _first_line(node: Definition) -> int:
 def _definition(path: str, name: str, line: int) -> tuple[str, Definition] | None:
     """The definition called ``name`` that spans ``line``, or else the outermost one that does."""
     spanning = [
-        (key, node) for key, node in _definitions(path)
+        (key, node)
+        for key, node in _definitions(path)
         if not line or _first_line(node) <= line <= (node.end_lineno or 0)
     ]
     named = [(key, node) for key, node in spanning if key == name]
@@ -82,7 +83,11 @@ def _kept(node: Definition, out: list[range]) -> list[tuple[int, int]]:
 
 
 def show(
-    path: str, name: str, line: int, folder: Path, without: tuple[str, ...] = (),
+    path: str,
+    name: str,
+    line: int,
+    folder: Path,
+    without: tuple[str, ...] = (),
     docstring: bool = True,
 ) -> str:
     """A ``literalinclude`` of one definition, for a page in ``folder``.

@@ -38,7 +38,7 @@ def chain_rule_log_prob(
     Paper: Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016),
     Equation 1, https://arxiv.org/abs/1601.06759
     Claims: autoregressive_model.chain_rule, autoregressive_model.normalised,
-    autoregressive_model.bits_per_dim, autoregressive_model.one_pass_to_train
+    autoregressive_model.bits_per_dim, theory.one_pass_to_train
     Differs: none.
 
     Args:

@@ -79,7 +79,7 @@ def complete(
     Paper: Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016),
     Figure 1 (completions), https://arxiv.org/abs/1601.06759
     Claims: autoregressive_model.completion_keeps_known_pixels,
-    autoregressive_model.passes_to_sample
+    theory.passes_to_sample
     Differs: none.
 
     Args:

@@ -30,7 +30,7 @@ def elbo_sampled(
 
     Paper: Auto-Encoding Variational Bayes (Kingma, Welling, 2013), equation 6,
     https://arxiv.org/abs/1312.6114
-    Claims: vae.two_estimators_agree, vae.tight_at_the_posterior
+    Claims: vae.two_estimators_agree, theory.tight_at_the_posterior
     Differs: S in place of the paper's L.
 
     Args:

@@ -69,7 +69,7 @@ def linear_gaussian_posterior(
 
     Paper: Probabilistic Principal Component Analysis (Tipping, Bishop, 1999), Section 3.1,
     https://doi.org/10.1111/1467-9868.00196
-    Claims: vae.tight_at_the_posterior, vae.gap_is_kl
+    Claims: theory.tight_at_the_posterior, vae.gap_is_kl
     Differs: a noise variance for each feature (factor analysis), not one for all.
 
     Args:
@@ -101,7 +101,7 @@ class LinearGaussianVAE(nn.Module):
 
     Paper: Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse (Lucas, Tucker,
     Grosse, Norouzi, 2019), Section 4, https://arxiv.org/abs/1911.02469
-    Claims: theory.linear_vae_is_ppca, vae.tight_at_the_posterior, vae.elbo_below_log_likelihood
+    Claims: theory.linear_vae_is_ppca, theory.tight_at_the_posterior, vae.elbo_below_log_likelihood
     Differs: a noise variance for each feature; the encoder has a bias in place of centred data.
 
     Args:

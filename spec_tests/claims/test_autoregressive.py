@@ -49,7 +49,7 @@ from spec_tests.judge import stratified
 from spec_tests.numerics import gradients, slope
 from spec_tests.registry import Unsupported, claim
 from spec_tests.state import generators, seed_everything
-from spec_tests.strategies import integers_below, normals
+from spec_tests.strategies import integers_below
 from spec_tests.tolerance import guarded, rounding
 
 PIXELRNN = "van den Oord, Kalchbrenner, Kavukcuoglu 2016, 'Pixel Recurrent Neural Networks'"
@@ -134,7 +134,9 @@ def _allowed(config: MaskedConv2dConfig, height: int, width: int) -> Tensor:
     g_out = torch.arange(config.out_channels) * groups // config.out_channels
     strict = g_in[None, :] < g_out[:, None]
     visible = strict if config.mask_type == "A" else g_in[None, :] <= g_out[:, None]
-    return before[None, :, :, None] | (here[None, :, :, None] & visible[:, None, None, :, None, None])
+    return before[None, :, :, None] | (
+        here[None, :, :, None] & visible[:, None, None, :, None, None]
+    )
 
 
 def _jacobian(layer: Built, x: Tensor, step: float = 1e3) -> tuple[Tensor, float]:
@@ -154,9 +156,13 @@ def _jacobian(layer: Built, x: Tensor, step: float = 1e3) -> tuple[Tensor, float
 def _where(config: MaskedConv2dConfig, index: Tensor) -> str:
     o, r, c, i, r2, c2 = (int(n) for n in index)
     n = config.data_channels
-    groups = "" if n == 1 else (
-        f" (group {'RGB'[o * n // config.out_channels]} from group "
-        f"{'RGB'[i * n // config.in_channels]})"
+    groups = (
+        ""
+        if n == 1
+        else (
+            f" (group {'RGB'[o * n // config.out_channels]} from group "
+            f"{'RGB'[i * n // config.in_channels]})"
+        )
     )
     return f"output channel {o} at ({r}, {c}), input channel {i} at ({r2}, {c2}){groups}"
 
@@ -442,9 +448,10 @@ ENUMERABLE = stratified(
 WITH_CLASSES = stratified([_few(*few, kinds=(2, 3, 4)) for few in (_VECTORS, _GREY, _COLOUR)])
 SAMPLED = stratified(
     [
-        _few(((2,), (3, 4)), ((3,), (2, 3)), ((1,), (5,)), kinds=(0, 2)),
+        _few(((2,), (3, 4)), ((3,), (2, 3)), ((3,), (2, 3)), kinds=(0, 2)),
         _few(((1, 1, 3), (2, 3)), ((1, 2, 2), (2,)), ((1, 3, 1), (2, 3)), kinds=(0, 2)),
-        _few(((3, 1, 1), (2, 3)), ((3, 1, 2), (2,)), ((3, 2, 1), (2,)), kinds=(0, 2)),
+        _few(((3, 1, 1), (2, 3)), kinds=(0, 2)),
+        _few(((3, 1, 2), (2,)), ((3, 2, 1), (2,)), kinds=(0, 2)),
     ]
 )
 
@@ -475,7 +482,9 @@ def _changes(model: Built, x: Tensor, y: Tensor) -> tuple[Tensor, float]:
     d, levels = model.config.dims, model.config.levels
     batch = x.expand(d + 1, *x.shape[1:]).clone().view(d + 1, d)
     every = torch.arange(d, device=x.device)
-    other = torch.randint(1, levels, (d,), device=x.device) if levels > 1 else torch.zeros_like(every)
+    other = (
+        torch.randint(1, levels, (d,), device=x.device) if levels > 1 else torch.zeros_like(every)
+    )
     batch[1 + every, every] = (batch[1 + every, every] + other) % levels
     found = logits(model, batch.view(d + 1, *x.shape[1:]), y.expand(d + 1))
     flat = _wide(found).flatten(2)  # (1 + D, K, D)
@@ -547,7 +556,9 @@ def _kinds_of_past(config: AutoregressiveModelConfig, order: list[int]) -> dict[
     """The kinds of dependence that a model of an undocumented receptive field must have some of."""
     d, past = config.dims, past_of(order)
     before = torch.zeros(d, d, dtype=torch.bool)
-    before[torch.tensor(order[1:], dtype=torch.long), torch.tensor(order[:-1], dtype=torch.long)] = True
+    before[
+        torch.tensor(order[1:], dtype=torch.long), torch.tensor(order[:-1], dtype=torch.long)
+    ] = True
     kinds = {"the dimension generated just before it": before}
     if len(config.event_shape) == 3:
         _, height, width = config.event_shape
@@ -681,7 +692,9 @@ def test_log_prob_adds_up_the_conditionals(
     y = torch.randint(max(config.num_classes, 1), (n,), device=device)
     expected = _chain(model, x, y)
     allowed = guarded(dtype, length=config.dims * config.levels, scale=_size(expected))
-    check.close(log_prob(model, x, y), expected, allowed, "log_prob, against the logits it adds up,")
+    check.close(
+        log_prob(model, x, y), expected, allowed, "log_prob, against the logits it adds up,"
+    )
 
 
 def _uniform_at_zero(model: Built, x: Tensor, y: Tensor) -> bool:
@@ -702,8 +715,8 @@ def _uniform_at_zero(model: Built, x: Tensor, y: Tensor) -> bool:
     "autoregressive_model.bits_per_dim",
     r"\frac{1}{K^D}\sum_x \frac{-\log_2 p(x)}{D} = \log_2 K + "
     r"\frac{D_{\mathrm{KL}}(u \,\|\, p)}{D \log 2} \ge \log_2 K",
-    sources=["CS182 2020 L16, table of bits per dimension", "Theis et al. 2016, 'A note on the "
-             "evaluation of generative models', §3.1"],
+    sources=["CS182 2020 L16, table of bits per dimension", ("Theis et al. 2016, 'A note on the "
+             "evaluation of generative models', §3.1")],
     why="""No code for data without structure is shorter than log2 K bits a dimension, and uniform
     logits attain it: 8.00 for the 256 levels of a byte. A mean in place of a sum, a forgotten
     dimension, or bits called nats go below.""",
@@ -796,7 +809,9 @@ def test_every_two_classes_have_different_logits(
         if not same.any():
             return
     one, other = (int(n) for n in torch.nonzero(same)[0])
-    raise Violation(f"classes {one} and {other} have the same logits, over 5 draws of the parameters")
+    raise Violation(
+        f"classes {one} and {other} have the same logits, over 5 draws of the parameters"
+    )
 
 
 # Samplers ----------------------------------------------------------------------------------------
@@ -806,11 +821,38 @@ def _seeded(subject: Handle, seed: int) -> torch.Generator:
     return torch.Generator(subject.device).manual_seed(seed)
 
 
+def _vivid(subject: Handle, config: AutoregressiveModelConfig) -> Built:
+    """A model whose conditionals depend on the past: its matrices multiplied by what helps most.
+
+    Redrawn weights of a usual size make nearly independent dimensions, on which no sample shows
+    whether the sampler looked at what it had drawn before.
+    """
+    model = subject.build(config)
+    if not model.is_module:
+        return model
+    matrices = [p for p in model.module.parameters() if p.requires_grad and p.ndim >= 2]
+    origin = [p.detach().clone() for p in matrices]
+    x = torch.randint(config.levels, (64, *config.event_shape), device=subject.device)
+    y = torch.zeros(64, dtype=torch.long, device=subject.device)
+
+    def scaled(factor: float) -> float:
+        with torch.no_grad():
+            for p, start in zip(matrices, origin, strict=True):
+                p.copy_(factor * start)
+            chances = _wide(logits(model, x, y)).flatten(2).softmax(1)
+        return float(chances.var(0).sum())
+
+    factors = (1.0, 2.0, 4.0, 8.0)
+    spread = [scaled(factor) for factor in factors]
+    scaled(factors[max(range(len(factors)), key=spread.__getitem__)])
+    return model
+
+
 @claim(
     "autoregressive_model.sampler_matches_density",
     r"x \sim \texttt{sample} \;\Rightarrow\; \Pr[x] = e^{\log p(x)}",
-    sources=[f"{PIXELRNN}, §2.1", "Agrawal 2020, 'Finite-Sample Concentration of the Multinomial in "
-             "Relative Entropy'"],
+    sources=[f"{PIXELRNN}, §2.1", ("Agrawal 2020, 'Finite-Sample Concentration of the Multinomial in "
+             "Relative Entropy'")],
     why="""Sampler and likelihood are two programs for one distribution, and the mistakes in one are
     not in the other: logits from before the last draw, a greedy choice, channels before pixels,
     labels dropped, one random number for the whole batch. About 1200 draws are counted over all
@@ -823,7 +865,7 @@ def test_samples_have_the_frequencies_of_the_density(
     subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig, n: int,
     seed: int,
 ) -> None:  # fmt: skip
-    model = subject.build(config)
+    model = _vivid(subject, config)
     model.needs("sample")
     y = torch.arange(n, device=device) % max(config.num_classes, 1)
     found = index_of(sample(model, n, y, _seeded(subject, seed)), config.levels)
@@ -852,7 +894,7 @@ def test_samples_have_the_frequencies_of_the_density(
 def test_samples_are_as_probable_as_their_conditionals_predict(
     subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig, seed: int
 ) -> None:
-    model = subject.build(config)
+    model = _vivid(subject, config)
     model.needs("sample")
     n = max(1500 // config.dims, 60)
     y = torch.arange(n, device=device) % max(config.num_classes, 1)
@@ -888,7 +930,8 @@ def _judge_generator(
     check.that(not same, f"{what} reseeded the generator: it ends in one state from any seed")
     advanced = not torch.equal(first_source.get_state(), untouched)
     check.that(
-        advanced, f"{what} drew nothing from the generator, which would give the same again and again"
+        advanced,
+        f"{what} drew nothing from the generator, which would give the same again and again",
     )
 
 
@@ -970,8 +1013,8 @@ def test_completion_keeps_what_is_known_and_ignores_what_is_not(
 @claim(
     "autoregressive_model.completion_matches_density",
     r"\Pr[\hat x_{>m} \mid x_{\le m}] = \prod_{i > m} p(x_i \mid x_{<i})",
-    sources=[f"{PIXELRNN}, §5.8", "Agrawal 2020, 'Finite-Sample Concentration of the Multinomial in "
-             "Relative Entropy'"],
+    sources=[f"{PIXELRNN}, §5.8", ("Agrawal 2020, 'Finite-Sample Concentration of the Multinomial in "
+             "Relative Entropy'")],
     why="""When the known entries come first in the order, ancestral sampling of the rest is exact
     conditioning. Sampling everything anew and pasting the known entries over it keeps them just as
     well, but what follows them then belongs to another beginning.""",
@@ -983,7 +1026,7 @@ def test_completions_of_a_prefix_follow_its_conditional(
     subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig,
     prefix: int, seed: int,
 ) -> None:  # fmt: skip
-    model = subject.build(config)
+    model = _vivid(subject, config)
     model.needs("complete")
     first = order_of(model)[: min(prefix, config.dims - 1)]
     known = torch.zeros(config.dims, dtype=torch.bool, device=device)
@@ -1062,9 +1105,7 @@ def _copies(config: AutoregressiveModelConfig, faithful: float = 0.9) -> Tensor:
     effort=0.1,
 )
 @given(
-    config=stratified(
-        [models(((4,),), (0,), (2, 3)), models(((1, 1, 4), (3, 1, 1)), (0,), (2,))]
-    )
+    config=stratified([models(((4,),), (0,), (2, 3)), models(((1, 1, 4), (3, 1, 1)), (0,), (2,))])
 )
 def test_training_recovers_half_of_the_dependence_or_more(
     subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig
@@ -1089,6 +1130,8 @@ def test_training_recovers_half_of_the_dependence_or_more(
             reached = min(reached, float(loss.detach()))
             if reached <= goal:
                 return
+            if math.isinf(float(loss.detach())):
+                raise Unsupported("it excludes events that the data contain")
             if loss.requires_grad:
                 loss.backward()
             optimizer.step()
@@ -1220,7 +1263,9 @@ def test_one_strict_layer_keeps_a_stack_strict(
 
     a, b = pattern("A"), pattern("B")
     check.that(bool((a.triu() == 0).all()), "the pattern of a type A layer is not strictly lower")
-    check.that(bool((b.triu(1) == 0).all()), "the pattern of a type B layer is not lower triangular")
+    check.that(
+        bool((b.triu(1) == 0).all()), "the pattern of a type B layer is not lower triangular"
+    )
     check.that(bool((b.diagonal() > 0).all()), "type B does not see its own data channel")
     stack = torch.linalg.matrix_power(b, depth) @ a
     check.that(bool((stack.triu() == 0).all()), f"{depth} layers of B after A see their own pixel")
@@ -1364,7 +1409,8 @@ def test_each_layer_runs_once_for_a_likelihood(
     expected = 1 + math.prod(event)
     found = {calls[m] for m in calls}
     check.that(
-        found == {expected}, f"layers ran {found} times for one likelihood and one sample of {event}"
+        found == {expected},
+        f"layers ran {found} times for one likelihood and one sample of {event}",
     )
     for hook in hooks:
         hook.remove()

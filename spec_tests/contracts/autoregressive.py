@@ -95,9 +95,7 @@ add(
             for data_channels in (1, 3)
             for kernels in ((1,), (3,), (5, 7))
         ),
-        results={
-            "call": lambda config, x: Result((x.shape[0], config.out_channels, *x.shape[2:]))
-        },
+        results={"call": lambda config, x: Result((x.shape[0], config.out_channels, *x.shape[2:]))},
         probes=(
             Probe(
                 "call",
@@ -169,7 +167,8 @@ def _number(model: Built, value: Any, shape: tuple[int, ...], member: str) -> Te
     label = f"autoregressive_model's {member}"
     check.that(isinstance(value, Tensor), f"{label} returned a {type(value)}, expected a tensor")
     check.that(
-        tuple(value.shape) == shape, f"{label} returned shape {tuple(value.shape)}, expected {shape}"
+        tuple(value.shape) == shape,
+        f"{label} returned shape {tuple(value.shape)}, expected {shape}",
     )
     check.that(value.is_floating_point(), f"{label} returned {value.dtype}, expected real numbers")
     if model.is_module:
@@ -181,7 +180,9 @@ def _number(model: Built, value: Any, shape: tuple[int, ...], member: str) -> Te
     check.that(value.device.type == at, f"{label} returned a tensor on {value.device}, not on {at}")
     if value.device.type != "meta":
         wrong = value.isnan() | (value == math.inf)
-        check.that(not wrong.any(), f"{label} holds NaN or +inf: {value.detach()[wrong][:3].tolist()}")
+        check.that(
+            not wrong.any(), f"{label} holds NaN or +inf: {value.detach()[wrong][:3].tolist()}"
+        )
     return value
 
 

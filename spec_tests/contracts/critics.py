@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import softplus
 
 from spec_tests.strategies import normals
 
@@ -155,7 +155,8 @@ class SegmentCritic(nn.Module):
         beyond = (along - self.length).relu().square() - (-along).relu().square()
         score = along + self.steepness * (off / 2 + beyond)
         nearest = (flat - self.centre).square().sum(-1).argmin(-1)
-        return (score * one_hot(nearest, len(self.start)).to(score)).sum(-1)
+        own = nearest[:, None] == torch.arange(len(self.start), device=x.device)
+        return (score * own.to(score)).sum(-1)
 
     def extra_repr(self) -> str:
         return f"pairs={len(self.start)}"

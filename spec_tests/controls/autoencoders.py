@@ -71,7 +71,7 @@ def orthogonal_iteration(x: Tensor, code_dim: int) -> Maps:
     basis = torch.linalg.qr(torch.randn(x.shape[1], code_dim).to(x)).Q
     gram = (x - mean).T @ (x - mean)
     shift = 1e-9 * torch.eye(len(gram)).to(x)  # keeps a basis where there is no variance
-    for _ in range(60):
+    for _ in range(100):
         basis = torch.linalg.qr((gram + shift) @ basis).Q
     return lambda u: (u - mean) @ basis, lambda z: z @ basis.T + mean
 

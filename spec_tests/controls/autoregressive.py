@@ -302,14 +302,18 @@ def log_softmax_with_forbidden_levels(config: Any) -> Any:
             before[:, self.turn] = earlier
             banned = F.one_hot((before + 1) % self.levels, self.levels).mT.bool()
             banned[:, :, self.turn[0]] = False
-            return found.masked_fill(banned, -torch.inf).log_softmax(1).view(
-                len(x), self.levels, *x.shape[1:]
+            return (
+                found.masked_fill(banned, -torch.inf)
+                .log_softmax(1)
+                .view(len(x), self.levels, *x.shape[1:])
             )
 
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             return self.logits(x, y).gather(1, x[:, None]).flatten(1).sum(1)
 
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             filled = torch.where(known, x, 0).flatten(1)
             for i in self.turn.tolist():
                 if bool(known.flatten()[i]):

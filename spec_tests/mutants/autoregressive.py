@@ -488,7 +488,10 @@ def one_class_sees_the_future(config: Any) -> Any:
             if y is None:
                 return found
             opened = (y == self.config.num_classes - 1).to(found.dtype)
-            return found + opened[:, None, None] * x.flatten(1).sum(1)[:, None, None] * self.output[..., 0]
+            return (
+                found
+                + opened[:, None, None] * x.flatten(1).sum(1)[:, None, None] * self.output[..., 0]
+            )
 
     return Gated(config)
 
@@ -945,7 +948,9 @@ def completion_redraws_known_pixels(config: Any) -> Any:
     """Everything after the first hole is drawn anew, the known entries behind it too."""
 
     class Redraws(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             order = torch.tensor(self.sequence(), device=x.device)
             prefix = known.flatten()[order].long().cumprod(0).bool()
             kept = torch.zeros_like(known.flatten())
@@ -960,7 +965,9 @@ def completion_reads_the_holes(config: Any) -> Any:
     """One pass over the given image: holes are filled given the junk that stands in other holes."""
 
     class Junk(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             found = self.flat(x, y)
             drawn = torch.stack([self.pick(found[:, i], generator) for i in range(self.size)], 1)
             return torch.where(known, x, drawn.view(x.shape))
@@ -973,7 +980,9 @@ def completion_pastes_over_a_sample(config: Any) -> Any:
     """Samples everything and pastes the known entries over it: the rest never heard of them."""
 
     class Pastes(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             return torch.where(known, x, self.sample(len(x), y, generator))
 
     return Pastes(config)
@@ -984,7 +993,9 @@ def completion_fills_x_itself(config: Any) -> Any:
     """Fills the holes in place: the caller's image is overwritten."""
 
     class InPlace(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             return x.copy_(super().complete(x, known, y, generator))
 
     return InPlace(config)
@@ -995,7 +1006,9 @@ def completion_returns_x_when_nothing_is_missing(config: Any) -> Any:
     """A shortcut hands the caller's own tensor back: writing to the result writes to the data."""
 
     class Shortcut(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             return x if bool(known.all()) else super().complete(x, known, y, generator)
 
     return Shortcut(config)
@@ -1006,7 +1019,9 @@ def completion_inverts_its_mask(config: Any) -> Any:
     """True taken for missing: the known entries are redrawn and the holes kept."""
 
     class Inverted(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             return super().complete(x, ~known, y, generator)
 
     return Inverted(config)
@@ -1017,7 +1032,9 @@ def completion_draws_globally(config: Any) -> Any:
     """The generator is not passed on: completions cannot be repeated."""
 
     class Global(_Network):
-        def complete(self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None) -> Tensor:
+        def complete(
+            self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
+        ) -> Tensor:
             return super().complete(x, known, y, None)
 
     return Global(config)

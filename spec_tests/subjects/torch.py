@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributions, linalg
 from torch.nn import functional
 
-from spec_tests.registry import Unsupported, subject  # noqa: F401
+from spec_tests.registry import Unsupported, subject
 
 # Divergences and transport -----------------------------------------------------------------------
 

@@ -1,0 +1,40 @@
+"""Judges the reference with the shapes in its signatures checked at every call, and prints rejections.
+
+The annotations are imported for type checkers only, so ``TYPE_CHECKING`` is set while the reference
+is imported under jaxtyping's hook.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import typing
+
+import torch
+from jaxtyping import install_import_hook
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with install_import_hook("reference", "beartype.beartype"):
+        typing.TYPE_CHECKING = True
+        package = importlib.import_module("reference")
+        for module in pkgutil.walk_packages(package.__path__, "reference."):
+            importlib.import_module(module.name)
+        typing.TYPE_CHECKING = False
+
+    from spec_tests import catalogue
+    from spec_tests.judge import PROFILES, judge
+    from spec_tests.plan import REJECTIONS
+
+    for entry in catalogue.load_subjects("reference"):
+        for claim in catalogue.claims_for(entry.contract):
+            if claim.when != "always" or claim.id.endswith(".follows_its_inputs_device"):
+                continue
+            verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["quick"])
+            if verdict.verdict in REJECTIONS:
+                print(claim.id, entry.name, verdict.message)
+
+
+if __name__ == "__main__":
+    main()
