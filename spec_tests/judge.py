@@ -154,7 +154,11 @@ class _Search:
 def describe(name: str, value: Any) -> list[str]:
     """One drawn argument as lines ``name = value``; what knows better describes itself."""
     lines = getattr(value, "lines", None)
-    return lines() if callable(lines) else [f"{name} = {show(value)}"]
+    if callable(lines):
+        return list(lines())
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return [line for key, item in value.items() for line in describe(key, item)]
+    return [f"{name} = {show(value)}"]
 
 
 def show(value: Any) -> str:

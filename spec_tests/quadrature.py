@@ -44,7 +44,9 @@ def normal_points(dims: int, coarse: bool = False) -> Tensor:
     equally likely intervals, or the Fibonacci lattice, whose projections do not coincide."""
     if dims == 1:
         count = 500 if coarse else 1500
-        return torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None]
+        return torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count)[
+            :, None
+        ]
     other, count = (377, 610) if coarse else (987, 1597)
     index = torch.arange(count, dtype=torch.float64)
     uniform = torch.stack([(index + 0.5) / count, ((index * other) % count + 0.5) / count], -1)

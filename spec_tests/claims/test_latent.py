@@ -114,12 +114,14 @@ def test_is_the_expected_log_ratio_of_the_densities(
     is small and must still be there.""",
 )
 @given(
-    drawn=stratified([
-        shaped(mean=constant(0.0), log_var=constant(0.0)),
-        shaped(mean=among(0.0, 0.01, -0.01), log_var=constant(0.0)),
-        shaped(mean=constant(0.0), log_var=among(0.0, 0.02, -0.02)),
-        shaped(mean=within(-3, 3), log_var=within(-6, 6)),
-    ])
+    drawn=stratified(
+        [
+            shaped(mean=constant(0.0), log_var=constant(0.0)),
+            shaped(mean=among(0.0, 0.01, -0.01), log_var=constant(0.0)),
+            shaped(mean=constant(0.0), log_var=among(0.0, 0.02, -0.02)),
+            shaped(mean=within(-3, 3), log_var=within(-6, 6)),
+        ]
+    )
 )
 def test_is_zero_for_the_standard_normal_and_positive_elsewhere(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
@@ -132,8 +134,12 @@ def test_is_zero_for_the_standard_normal_and_positive_elsewhere(
     curve = 0.5 * (log_var.expm1() - log_var).sum(-1)
     check.at_least(found, curve, room, "the divergence, against that of the variance alone,")
     standard = (mean == 0).all(-1) & (log_var == 0).all(-1)
-    check.close(cpu(found)[0][standard], torch.zeros(int(standard.sum())), room[standard],
-                "the divergence of the standard normal from itself")
+    check.close(
+        cpu(found)[0][standard],
+        torch.zeros(int(standard.sum())),
+        room[standard],
+        "the divergence of the standard normal from itself",
+    )
 
 
 @claim(
@@ -151,11 +157,17 @@ def test_adds_up_over_the_dimensions(
     mean, log_var = drawn["mean"], drawn["log_var"]
     room = slack(dtype, kl_terms(*cpu(mean, log_var)), 4)
     whole = cpu(subject(mean, log_var))[0]
-    parts = [subject(mean[:, d:d + 1].contiguous(), log_var[:, d:d + 1].contiguous())
-             for d in range(mean.shape[1])]
+    parts = [
+        subject(mean[:, d : d + 1].contiguous(), log_var[:, d : d + 1].contiguous())
+        for d in range(mean.shape[1])
+    ]
     check.close(whole, cpu(sum(parts))[0], room, "the divergence, against the sum over dimensions,")
-    check.close(subject(mean.flip(-1), log_var.flip(-1)), whole, room,
-                "the divergence, with the dimensions in reverse order,")
+    check.close(
+        subject(mean.flip(-1), log_var.flip(-1)),
+        whole,
+        room,
+        "the divergence, with the dimensions in reverse order,",
+    )
 
 
 @claim(
@@ -166,10 +178,12 @@ def test_adds_up_over_the_dimensions(
     variance towards 1 from both sides.""",
 )
 @given(
-    drawn=stratified([
-        shaped(mean=within(-3, 3), log_var=within(-6, 6)),
-        shaped(EXTREME, mean=among(0.0, -1e3, 1e3), log_var=among(-60.0, -12.0, 12.0, 60.0)),
-    ])
+    drawn=stratified(
+        [
+            shaped(mean=within(-3, 3), log_var=within(-6, 6)),
+            shaped(EXTREME, mean=among(0.0, -1e3, 1e3), log_var=among(-60.0, -12.0, 12.0, 60.0)),
+        ]
+    )
 )
 def test_has_the_gradient_of_the_closed_form(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
@@ -191,8 +205,11 @@ def test_has_the_gradient_of_the_closed_form(
     training needs, and clamping the log-variance changes it, and ends its gradient, silently.""",
 )
 @given(
-    drawn=shaped(EXTREME, mean=among(0.0, -1e3, 1.0, 1e3),
-                 log_var=among(-60.0, -35.5, -11.0, 0.0, 11.0, 35.5, 60.0))
+    drawn=shaped(
+        EXTREME,
+        mean=among(0.0, -1e3, 1.0, 1e3),
+        log_var=among(-60.0, -35.5, -11.0, 0.0, 11.0, 35.5, 60.0),
+    )
 )
 def test_holds_at_extreme_variances(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
@@ -200,8 +217,9 @@ def test_holds_at_extreme_variances(
     found = subject(drawn["mean"], drawn["log_var"])
     mean, log_var = cpu(drawn["mean"], drawn["log_var"])
     check.finite(found, "the divergence")
-    check.close(found, kl_formula(mean, log_var), slack(dtype, kl_terms(mean, log_var), 4),
-                "the divergence")
+    check.close(
+        found, kl_formula(mean, log_var), slack(dtype, kl_terms(mean, log_var), 4), "the divergence"
+    )
 
 
 # reparameterize --------------------------------------------------------------------------------------
@@ -216,14 +234,20 @@ def test_holds_at_extreme_variances(
     the mean shifts the draw by as much, to the last digit.""",
 )
 @given(
-    drawn=stratified([
-        shaped(mean=within(-3, 3), log_var=within(-6, 6), noise=within(-3, 3)),
-        shaped(EXTREME, mean=within(-3, 3), log_var=within(-6, 6), noise=constant(0.0)),
-        shaped(EXTREME, mean=constant(0.0), log_var=within(-6, 6), noise=constant(1.0)),
-        shaped(EXTREME, mean=within(-3, 3), log_var=constant(0.0), noise=within(-3, 3)),
-        shaped(EXTREME, mean=among(0.0, 1.0), log_var=among(-40.0, -11.0, 11.0, 40.0),
-               noise=among(-2.0, 0.5)),
-    ])
+    drawn=stratified(
+        [
+            shaped(mean=within(-3, 3), log_var=within(-6, 6), noise=within(-3, 3)),
+            shaped(EXTREME, mean=within(-3, 3), log_var=within(-6, 6), noise=constant(0.0)),
+            shaped(EXTREME, mean=constant(0.0), log_var=within(-6, 6), noise=constant(1.0)),
+            shaped(EXTREME, mean=within(-3, 3), log_var=constant(0.0), noise=within(-3, 3)),
+            shaped(
+                EXTREME,
+                mean=among(0.0, 1.0),
+                log_var=among(-40.0, -11.0, 11.0, 40.0),
+                noise=among(-2.0, 0.5),
+            ),
+        ]
+    )
 )
 def test_is_the_mean_plus_the_standard_deviation_times_the_noise(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
@@ -235,8 +259,9 @@ def test_is_the_mean_plus_the_standard_deviation_times_the_noise(
     size = mean.abs() + step.abs()
     check.close(found, mean + step, guarded(dtype) * (1 + size), "the draw")
     moved = cpu(subject(torch.zeros_like(arguments[0]), *arguments[1:]))[0]
-    check.close(cpu(found)[0] - moved, mean, slack(dtype, size),
-                "the draw less the draw from mean 0")
+    check.close(
+        cpu(found)[0] - moved, mean, slack(dtype, size), "the draw less the draw from mean 0"
+    )
 
 
 @claim(
@@ -262,8 +287,12 @@ def test_has_the_mean_and_the_variance_asked_for(
     check.close(first, m, room, "the mean of the draws")
     centred = z - first[:, None]
     second = torch.einsum("k,nki,nkj->nij", weights, centred, centred)
-    check.close(second, torch.diag_embed(v.exp()), guarded(dtype) * (1 + float(v.exp().max())),
-                "the covariance of the draws")
+    check.close(
+        second,
+        torch.diag_embed(v.exp()),
+        guarded(dtype) * (1 + float(v.exp().max())),
+        "the covariance of the draws",
+    )
 
 
 @claim(
@@ -305,7 +334,9 @@ def test_has_pathwise_gradients_that_average_to_the_exact_one(
     why="""Both estimators of the gradient are unbiased. The pathwise one multiplies the slope of f, the
     score-function one its value, by a number of size 1/σ: for a quadratic the former varies by 4σ²,
     the latter by (μ⁴ + 14μ²σ² + 15σ⁴)/σ².""",
-    assumptions=["f is smooth on the scale of σ: for cos(4z/σ) the order is reversed, as is checked"],
+    assumptions=[
+        "f is smooth on the scale of σ: for cos(4z/σ) the order is reversed, as is checked"
+    ],
 )
 @given(drawn=shaped(((1, 1), (3, 2)), mean=within(-2, 2), log_var=within(-3, 2)))
 def test_varies_less_than_the_score_function_estimator(
@@ -328,15 +359,19 @@ def test_varies_less_than_the_score_function_estimator(
         (torch.stack(paths[0]), draws.square(), True),
         (torch.stack(paths[1]), (4 / deviation * draws).cos(), False),
     ):
-        spread = [(mass * g.square()).sum(0) - (mass * g).sum(0).square()
-                  for g in (path, values * score)]
+        spread = [
+            (mass * g.square()).sum(0) - (mass * g).sum(0).square() for g in (path, values * score)
+        ]
         if smooth:
             room = guarded(dtype) * (1 + m.square() + v.exp())
             check.close(spread[0], 4 * v.exp(), room, "the variance of the pathwise gradient of z²")
         low, high = spread if smooth else spread[::-1]
-        check.that((low < high).all(), f"the pathwise gradient of {'z²' if smooth else 'cos(4z/σ)'} "
-                   f"has variance {spread[0].tolist()}, the score-function one {spread[1].tolist()}: "
-                   f"the {'former' if smooth else 'latter'} must be smaller")
+        check.that(
+            (low < high).all(),
+            f"the pathwise gradient of {'z²' if smooth else 'cos(4z/σ)'} "
+            f"has variance {spread[0].tolist()}, the score-function one {spread[1].tolist()}: "
+            f"the {'former' if smooth else 'latter'} must be smaller",
+        )
 
 
 # gaussian_log_likelihood ----------------------------------------------------------------------------
@@ -402,8 +437,9 @@ def test_integrates_to_one(
     log_density = cpu(subject(points, centres, logs))[0].reshape(len(mean), count)
     volume = (0.5 * cpu(log_var)[0]).exp().prod(-1) * step**dims
     total = log_density.exp().sum(-1) * volume
-    check.close(total, torch.ones_like(total), rounding(dtype, length=64),
-                "the integral of the density")
+    check.close(
+        total, torch.ones_like(total), rounding(dtype, length=64), "the integral of the density"
+    )
 
 
 @claim(
@@ -415,11 +451,18 @@ def test_integrates_to_one(
     only with both do a learned mean and a learned variance have the right optimum.""",
 )
 @given(
-    drawn=stratified([
-        shaped(x=within(-3, 3), mean=within(-3, 3), log_var=within(-6, 6)),
-        shaped(EXTREME, x=among(-1e4, 0.0, 1e4), mean=among(0.0, 1.0), log_var=among(-20.0, 11.0, 40.0)),
-        shaped(EXTREME, x=among(-10.0, 0.0), mean=among(0.0, 1.0), log_var=among(-40.0, 40.0)),
-    ])
+    drawn=stratified(
+        [
+            shaped(x=within(-3, 3), mean=within(-3, 3), log_var=within(-6, 6)),
+            shaped(
+                EXTREME,
+                x=among(-1e4, 0.0, 1e4),
+                mean=among(0.0, 1.0),
+                log_var=among(-20.0, 11.0, 40.0),
+            ),
+            shaped(EXTREME, x=among(-10.0, 0.0), mean=among(0.0, 1.0), log_var=among(-40.0, 40.0)),
+        ]
+    )
 )
 def test_has_the_gradient_of_the_formula(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
@@ -432,7 +475,9 @@ def test_has_the_gradient_of_the_formula(
     c = cpu(pull)[0][:, None]
     weighted = c * (x - mean) * (-log_var).exp()
     for gradient, sign, name in ((found[0], -1, "x"), (found[1], 1, "mean")):
-        check.close(gradient, sign * weighted, slack(dtype, weighted.abs()), f"the gradient in {name}")
+        check.close(
+            gradient, sign * weighted, slack(dtype, weighted.abs()), f"the gradient in {name}"
+        )
     ratio = (x - mean).square() * (-log_var).exp()
     check.close(found[2], 0.5 * c * (ratio - 1), slack(dtype, c * ratio), "the gradient in log_var")
 
@@ -445,12 +490,22 @@ def test_has_the_gradient_of_the_formula(
     must not be computed as the logarithm of a density, nor with a floor under the variance.""",
 )
 @given(
-    drawn=stratified([
-        shaped(EXTREME, x=among(-1e4, 0.0, 1e4), mean=among(0.0, 1.0),
-               log_var=among(-20.0, -11.0, 0.0, 11.0, 40.0)),
-        shaped(EXTREME, x=among(-10.0, 0.0, 1.0), mean=among(0.0, 1.0),
-               log_var=among(-40.0, -25.5, 0.0, 40.0)),
-    ])
+    drawn=stratified(
+        [
+            shaped(
+                EXTREME,
+                x=among(-1e4, 0.0, 1e4),
+                mean=among(0.0, 1.0),
+                log_var=among(-20.0, -11.0, 0.0, 11.0, 40.0),
+            ),
+            shaped(
+                EXTREME,
+                x=among(-10.0, 0.0, 1.0),
+                mean=among(0.0, 1.0),
+                log_var=among(-40.0, -25.5, 0.0, 40.0),
+            ),
+        ]
+    )
 )
 def test_holds_at_extreme_variances_and_far_from_the_mean(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
@@ -458,8 +513,12 @@ def test_holds_at_extreme_variances_and_far_from_the_mean(
     found = subject(*drawn.values())
     x, mean, log_var = cpu(*drawn.values())
     check.finite(found, "the log-density")
-    check.close(found, log_normal(x, mean, log_var), slack(dtype, density_terms(x, mean, log_var), 4),
-                "the log-density")
+    check.close(
+        found,
+        log_normal(x, mean, log_var),
+        slack(dtype, density_terms(x, mean, log_var), 4),
+        "the log-density",
+    )
 
 
 # bernoulli_log_likelihood ---------------------------------------------------------------------------
@@ -482,8 +541,12 @@ def test_is_the_sum_of_the_coins_log_probabilities(
 ) -> None:
     found = subject(*drawn.values())
     x, logits = cpu(*drawn.values())
-    check.close(found, log_expit((2 * x - 1) * logits).sum(-1), slack(dtype, logits.abs().sum(-1)),
-                "the log-probability")
+    check.close(
+        found,
+        log_expit((2 * x - 1) * logits).sum(-1),
+        slack(dtype, logits.abs().sum(-1)),
+        "the log-probability",
+    )
 
 
 @claim(
@@ -501,8 +564,9 @@ def test_sums_to_one_over_all_outcomes(
     outcomes = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * logits.shape[1])
     outcomes = outcomes.reshape(-1, logits.shape[1]).to(logits)
     found = cpu(subject(outcomes, logits.repeat(len(outcomes), 1)))[0]
-    check.close(found.exp().sum(), 1.0, rounding(dtype, length=len(outcomes)),
-                "the total probability")
+    check.close(
+        found.exp().sum(), 1.0, rounding(dtype, length=len(outcomes)), "the total probability"
+    )
 
 
 @claim(
@@ -513,7 +577,11 @@ def test_sums_to_one_over_all_outcomes(
     −a, and an ε under the logarithm makes it log ε: a confident mistake then costs too little and has
     no gradient. log σ(−a) = −softplus(a) is exact everywhere.""",
 )
-@given(drawn=shaped(EXTREME, x=bits, logits=among(-1e4, -710.0, -40.0, -17.5, 0.0, 17.5, 40.0, 710.0, 1e4)))
+@given(
+    drawn=shaped(
+        EXTREME, x=bits, logits=among(-1e4, -710.0, -40.0, -17.5, 0.0, 17.5, 40.0, 710.0, 1e4)
+    )
+)
 def test_is_exact_for_huge_logits(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Tensor]
 ) -> None:
@@ -521,8 +589,12 @@ def test_is_exact_for_huge_logits(
     found = subject(x, logits)
     check.finite(found, "the log-probability")
     bit, a = cpu(x, logits)
-    check.close(found, log_expit((2 * bit - 1) * a).sum(-1), slack(dtype, a.abs().sum(-1)),
-                "the log-probability")
+    check.close(
+        found,
+        log_expit((2 * bit - 1) * a).sum(-1),
+        slack(dtype, a.abs().sum(-1)),
+        "the log-probability",
+    )
     if subject.carries_gradients:
         gradient = gradients(found.sum(), [logits])[0]
         check.finite(gradient, "the gradient in the logits")
@@ -546,7 +618,9 @@ def test_has_the_gradient_observed_minus_expected(
     pull = torch.arange(1, len(x) + 1, device=x.device, dtype=dtype)
     found = gradients((pull * subject(x, logits)).sum(), [logits])[0]
     bit, a, c = cpu(x, logits, pull[:, None])
-    check.close(found, c * (bit - torch.special.expit(a)), slack(dtype, c), "the gradient in the logits")
+    check.close(
+        found, c * (bit - torch.special.expit(a)), slack(dtype, c), "the gradient in the logits"
+    )
 
 
 @claim(
@@ -562,8 +636,12 @@ def test_is_unchanged_when_both_sides_of_the_coin_are_renamed(
 ) -> None:
     x, logits = drawn["x"], drawn["logits"]
     room = slack(dtype, cpu(logits)[0].abs().sum(-1))
-    check.close(subject(1 - x, -logits), cpu(subject(x, logits))[0], room,
-                "the log-probability after renaming")
+    check.close(
+        subject(1 - x, -logits),
+        cpu(subject(x, logits))[0],
+        room,
+        "the log-probability after renaming",
+    )
 
 
 # vae: the bound -------------------------------------------------------------------------------------
@@ -571,8 +649,12 @@ def test_is_unchanged_when_both_sides_of_the_coin_are_renamed(
 
 @st.composite
 def _models(
-    draw: st.DrawFn, likelihood: str, data_dims: tuple[int, ...], latent_dims: tuple[int, ...],
-    items: tuple[int, int] = (1, 4), samples: tuple[int, int] = (1, 5),
+    draw: st.DrawFn,
+    likelihood: str,
+    data_dims: tuple[int, ...],
+    latent_dims: tuple[int, ...],
+    items: tuple[int, int] = (1, 4),
+    samples: tuple[int, int] = (1, 5),
 ) -> dict[str, Any]:
     config = draw(configs(likelihood, data_dims, latent_dims))
     return {"config": config, **draw(batches(config, items, samples))}
@@ -615,8 +697,10 @@ def expectations(model: Built, x: Tensor, latent_dim: int, nodes: int) -> Expect
     ratio = log_normal(z, mean[:, None], log_var[:, None]) - log_normal(z)
     terms = (elbo.abs() * w).sum(-1) + (likelihood.abs() * w).sum(-1) + (ratio.abs() * w).sum(-1)
     return Expected(
-        (elbo * w).sum(-1), (likelihood * w).sum(-1) - kl_formula(mean, log_var),
-        ((likelihood - ratio) * w).sum(-1), cpu(terms + kl_terms(mean, log_var))[0],
+        (elbo * w).sum(-1),
+        (likelihood * w).sum(-1) - kl_formula(mean, log_var),
+        ((likelihood - ratio) * w).sum(-1),
+        cpu(terms + kl_terms(mean, log_var))[0],
     )
 
 
@@ -643,8 +727,12 @@ def test_has_the_expectation_of_both_estimators(
     room = guarded(dtype) * (1 + found.size)
     what = "the expectation of elbo over the noise"
     check.close(found.elbo, cpu(found.analytic)[0], room, f"{what}, against E log p(x|z) - KL,")
-    check.close(found.elbo, cpu(found.sampled)[0], room,
-                f"{what}, against E[log p(x|z) + log p(z) - log q(z|x)],")
+    check.close(
+        found.elbo,
+        cpu(found.sampled)[0],
+        room,
+        f"{what}, against E[log p(x|z) + log p(z) - log q(z|x)],",
+    )
 
 
 @dataclass(frozen=True)
@@ -693,13 +781,16 @@ def on_lattices(model: Built, x: Tensor) -> list[OnLattice]:
         log_q = log_normal(u[own]).masked_fill(~core[own], -math.inf).log_softmax(0)
         q, posterior = log_q.exp(), joint - evidence
         seen = core[own]
-        found.append(OnLattice(
-            float((q * bound[own])[seen].sum()),
-            evidence,
-            float((q * (log_q - posterior))[seen].sum()),
-            float(0.5 * (q - posterior.exp()).abs().sum()),
-            float((q * (bound[own].abs() + posterior.abs() + log_q.abs()))[seen].sum()) + abs(evidence),
-        ))
+        found.append(
+            OnLattice(
+                float((q * bound[own])[seen].sum()),
+                evidence,
+                float((q * (log_q - posterior))[seen].sum()),
+                float(0.5 * (q - posterior.exp()).abs().sum()),
+                float((q * (bound[own].abs() + posterior.abs() + log_q.abs()))[seen].sum())
+                + abs(evidence),
+            )
+        )
     return found
 
 
@@ -722,11 +813,19 @@ def test_lies_below_the_log_likelihood(
     model = subject.build(batch["config"])
     for index, found in enumerate(on_lattices(model, batch["x"])):
         room = guarded(dtype, scale=found.size)
-        check.at_most(found.elbo, found.log_evidence, room,
-                      f"the expected elbo of item {index}, against log p(x),")
-        check.at_least(found.log_evidence - found.elbo, 2 * found.distance**2, room,
-                       f"log p(x) - elbo of item {index}, against twice the squared total variation "
-                       f"between q and the posterior,")
+        check.at_most(
+            found.elbo,
+            found.log_evidence,
+            room,
+            f"the expected elbo of item {index}, against log p(x),",
+        )
+        check.at_least(
+            found.log_evidence - found.elbo,
+            2 * found.distance**2,
+            room,
+            f"log p(x) - elbo of item {index}, against twice the squared total variation "
+            f"between q and the posterior,",
+        )
 
 
 @claim(
@@ -745,9 +844,12 @@ def test_misses_the_log_likelihood_by_the_divergence_from_the_posterior(
 ) -> None:
     model = subject.build(batch["config"])
     for index, found in enumerate(on_lattices(model, batch["x"])):
-        check.close(found.log_evidence - found.elbo, found.divergence,
-                    guarded(dtype, scale=found.size),
-                    f"log p(x) - elbo of item {index}, against KL(q || posterior),")
+        check.close(
+            found.log_evidence - found.elbo,
+            found.divergence,
+            guarded(dtype, scale=found.size),
+            f"log p(x) - elbo of item {index}, against KL(q || posterior),",
+        )
 
 
 @claim(
@@ -769,10 +871,12 @@ def test_sends_the_gradient_through_the_draw_to_the_encoder(
     subject.needs_gradients()
     config, x = batch["config"], batch["x"]
     model = subject.build(config)
-    groups = {"its encoder's parameters": _encoder(model, x) if model.is_module else []}
+    groups = {}
+    if model.is_module and (encoder := _encoder(model, x)):
+        groups["its encoder's parameters"] = encoder
     if config.likelihood == "gaussian":
         groups["x"] = [x.requires_grad_()]
-    if not any(groups.values()):
+    if not groups:
         raise Unsupported("a plain object, whose parameters cannot be found, and binary data")
     pull = torch.randn(len(x), device=x.device, dtype=dtype)
 
@@ -785,8 +889,7 @@ def test_sends_the_gradient_through_the_draw_to_the_encoder(
     slopes = {name: gradients(total, leaves, what="elbo") for name, leaves in groups.items()}
     for name, leaves in groups.items():
         along = [torch.randn_like(leaf) for leaf in leaves]
-        if leaves:
-            _compare(exact, leaves, along, slopes[name], f"the expected gradient of elbo in {name}")
+        _compare(exact, leaves, along, slopes[name], f"the expected gradient of elbo in {name}")
 
 
 def _encoder(model: Built, x: Tensor) -> list[Tensor]:
@@ -806,7 +909,11 @@ def _encoder(model: Built, x: Tensor) -> list[Tensor]:
 
 
 def _compare(
-    value: Callable[[], float], leaves: list[Tensor], along: list[Tensor], gradient: list[Tensor], what: str
+    value: Callable[[], float],
+    leaves: list[Tensor],
+    along: list[Tensor],
+    gradient: list[Tensor],
+    what: str,
 ) -> None:
     origins = [leaf.detach().clone() for leaf in leaves]
 
@@ -826,7 +933,9 @@ def _compare(
         return
     pairs = [(g * v).sum() for g, v in zip(gradient, along, strict=True)]
     size = sum(float((g * v).abs().sum()) for g, v in zip(gradient, along, strict=True))
-    room = 1e-6 * max(size, abs(measured.value), 1e-3) + 10 * measured.error + 1e-9 * abs(moved(0.0))
+    room = (
+        1e-6 * max(size, abs(measured.value), 1e-3) + 10 * measured.error + 1e-9 * abs(moved(0.0))
+    )
     check.close(float(sum(pairs)), measured.value, room, f"{what}, along a random direction,")
 
 
@@ -851,8 +960,12 @@ def test_is_the_mean_over_the_samples(
 ) -> None:
     model, x, noise = subject.build(batch["config"]), batch["x"], batch["noise"]
     singles = torch.stack([model.elbo(x, one[None].contiguous()) for one in noise])
-    check.close(model.elbo(x, noise), cpu(singles.mean(0))[0], _room(dtype, singles),
-                f"elbo with {len(noise)} samples, against the mean over them one by one,")
+    check.close(
+        model.elbo(x, noise),
+        cpu(singles.mean(0))[0],
+        _room(dtype, singles),
+        f"elbo with {len(noise)} samples, against the mean over them one by one,",
+    )
 
 
 @claim(
@@ -874,8 +987,12 @@ def test_gives_each_item_its_own_noise_and_no_other(
     others[last], other_noise = x[last], noise.flip(0).roll(1, 1) + 1
     other_noise[:, last] = noise[:, last]
     after = model.elbo(others, other_noise)
-    check.close(after[last], cpu(before[last])[0], _room(dtype, before, after),
-                "elbo of the last item, with other items and noise beside it,")
+    check.close(
+        after[last],
+        cpu(before[last])[0],
+        _room(dtype, before, after),
+        "elbo of the last item, with other items and noise beside it,",
+    )
 
 
 @claim(
@@ -896,8 +1013,12 @@ def test_is_estimated_without_bias_from_minibatches(
     for size in range(1, count):
         chosen = [list(b) for b in itertools.combinations(range(count), size)]
         sums = [model.elbo(x[b], noise[:, b]).sum() * (count / size) for b in chosen]
-        check.close(torch.stack(sums).mean(), full, count * _room(dtype, values),
-                    f"the mean over all minibatches of {size} of {count} items, rescaled,")
+        check.close(
+            torch.stack(sums).mean(),
+            full,
+            count * _room(dtype, values),
+            f"the mean over all minibatches of {size} of {count} items, rescaled,",
+        )
 
 
 # vae: the likelihood and the sampler ------------------------------------------------------------------
@@ -905,7 +1026,9 @@ def test_is_estimated_without_bias_from_minibatches(
 
 def outcomes(dims: int) -> Tensor:
     """All of {0, 1}^dims, as ``(2^dims, dims)``."""
-    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * dims).reshape(-1, dims)
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * dims).reshape(
+        -1, dims
+    )
 
 
 def gaussian_of(model: Built, z: Tensor, dims: int) -> Quadratic:
@@ -915,8 +1038,11 @@ def gaussian_of(model: Built, z: Tensor, dims: int) -> Quadratic:
         return cpu(model.log_likelihood(points.to(z), z.repeat(len(points) // len(z), 1)))[0]
 
     found = quadratic_of(log_density, len(z), dims)
-    check.that(found.proper(), "log_likelihood, as a function of x, is not the logarithm of a Gaussian "
-               "density: its second differences are not those of a concave quadratic")
+    check.that(
+        found.proper(),
+        "log_likelihood, as a function of x, is not the logarithm of a Gaussian "
+        "density: its second differences are not those of a concave quadratic",
+    )
     return found
 
 
@@ -937,10 +1063,14 @@ def _codes(draw: st.DrawFn, likelihood: str, data_dims: tuple[int, ...]) -> dict
     dtypes=("float64",),
 )
 @given(
-    drawn=stratified([
-        _codes("gaussian", (1,)), _codes("gaussian", (2,)),
-        _codes("bernoulli", (1, 2)), _codes("bernoulli", (3, 4)),
-    ])
+    drawn=stratified(
+        [
+            _codes("gaussian", (1,)),
+            _codes("gaussian", (2,)),
+            _codes("bernoulli", (1, 2)),
+            _codes("bernoulli", (3, 4)),
+        ]
+    )
 )
 def test_has_a_likelihood_of_total_one(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
@@ -965,8 +1095,9 @@ def test_has_a_likelihood_of_total_one(
         count = len(lattice)
     found = cpu(model.log_likelihood(points.to(z), z.repeat_interleave(count, 0)))[0]
     total = found.reshape(len(z), count).exp().sum(-1) * volume
-    check.close(total, torch.ones_like(total), guarded(dtype, scale=dims),
-                "the total of p(x|z) over all x")
+    check.close(
+        total, torch.ones_like(total), guarded(dtype, scale=dims), "the total of p(x|z) over all x"
+    )
 
 
 _ALARM = 1e-13  # of one test; no run of a claim makes more than a few thousand
@@ -977,10 +1108,14 @@ def draw_samples(model: Built, n: int, generator: torch.Generator) -> Tensor:
     """``sample(n, generator)``, its shape checked."""
     found = model.sample(n, generator)
     expected = (n, model.config.data_dim)
-    check.that(isinstance(found, Tensor), f"sample({n}, generator) returned {type(found).__name__}, "
-               f"expected a tensor")
-    check.that(tuple(found.shape) == expected, f"sample({n}, generator) returned shape "
-               f"{tuple(found.shape)}, expected {expected}")
+    check.that(
+        isinstance(found, Tensor),
+        f"sample({n}, generator) returned {type(found).__name__}, expected a tensor",
+    )
+    check.that(
+        tuple(found.shape) == expected,
+        f"sample({n}, generator) returned shape {tuple(found.shape)}, expected {expected}",
+    )
     if model.is_module:
         wanted = model.handle.dtype
         check.that(found.dtype == wanted, f"sample returned {found.dtype}, the model is {wanted}")
@@ -1026,10 +1161,14 @@ def _mixture_cdf(model: Built, z: Tensor, directions: Tensor, cuts: Tensor) -> T
     effort=0.6,
 )
 @given(
-    drawn=stratified([
-        _codes("gaussian", (1,)), _codes("gaussian", (2,)),
-        _codes("bernoulli", (1, 2)), _codes("bernoulli", (3, 4)),
-    ]),
+    drawn=stratified(
+        [
+            _codes("gaussian", (1,)),
+            _codes("gaussian", (2,)),
+            _codes("bernoulli", (1, 2)),
+            _codes("bernoulli", (3, 4)),
+        ]
+    ),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_draws_from_its_own_marginal(
@@ -1046,18 +1185,27 @@ def test_draws_from_its_own_marginal(
 
 
 def _judge_counts(model: Built, config: VAEConfig, x: Tensor, like: Tensor) -> None:
-    check.that(((x == 0) | (x == 1)).all(), "a Bernoulli model draws zeros and ones; sample returned "
-               f"{float(x[(x != 0) & (x != 1)][:1].sum()):.6g}")
+    check.that(
+        ((x == 0) | (x == 1)).all(),
+        "a Bernoulli model draws zeros and ones; sample returned "
+        f"{float(x[(x != 0) & (x != 1)][:1].sum()):.6g}",
+    )
     values, z = outcomes(config.data_dim), normal_points(config.latent_dim)
-    found = model.log_likelihood(values.repeat(len(z), 1).to(like), z.repeat_interleave(len(values), 0).to(like))
+    found = model.log_likelihood(
+        values.repeat(len(z), 1).to(like), z.repeat_interleave(len(values), 0).to(like)
+    )
     probability = cpu(found)[0].reshape(len(z), -1).exp().mean(0)
     code = (x.long() * 2 ** torch.arange(config.data_dim - 1, -1, -1)).sum(-1)
     frequency = torch.bincount(code, minlength=len(values)).double() / len(x)
     entropy = float(torch.special.xlogy(frequency, frequency / probability).sum())
-    check.at_most(len(x) * entropy, 0.0, _entropy_bound(len(values)),
-                  "n times the relative entropy of the sampled frequencies "
-                  f"{[round(f, 4) for f in frequency.tolist()]} from the model's probabilities "
-                  f"{[round(p, 4) for p in probability.tolist()]}")
+    check.at_most(
+        len(x) * entropy,
+        0.0,
+        _entropy_bound(len(values)),
+        "n times the relative entropy of the sampled frequencies "
+        f"{[round(f, 4) for f in frequency.tolist()]} from the model's probabilities "
+        f"{[round(p, 4) for p in probability.tolist()]}",
+    )
 
 
 def _judge_projections(model: Built, config: VAEConfig, x: Tensor, like: Tensor) -> None:
@@ -1075,15 +1223,21 @@ def _judge_projections(model: Built, config: VAEConfig, x: Tensor, like: Tensor)
         for c in (False, True)
     )
     room = math.sqrt(math.log(2 / _ALARM) / (2 * len(x))) + 2 * (fine - coarse).abs() + 1 / len(x)
-    check.close(empirical.expand_as(fine), fine, room,
-                "the share of samples up to a cut (first index: coordinate or projection; "
-                "second: cut), against its probability,")
+    check.close(
+        empirical.expand_as(fine),
+        fine,
+        room,
+        "the share of samples up to a cut (first index: coordinate or projection; "
+        "second: cut), against its probability,",
+    )
 
 
 @claim(
     "vae.sample_uses_its_generator",
     r"\text{sample}(n, g) \text{ is a function of the state of } g \text{ alone, and advances it}",
-    sources=["contracts.md: where a signature has a generator, the subject uses that and nothing else"],
+    sources=[
+        "contracts.md: where a signature has a generator, the subject uses that and nothing else"
+    ],
     why="""A seeded generator makes a draw repeatable: same state, same sample, whatever the global
     generators hold; another seed, or the same generator once more, another sample. Every draw, of the
     code and of the observation noise, comes from it, and none from the global generators.""",
@@ -1106,8 +1260,11 @@ def test_draws_from_the_generator_it_is_given_and_from_no_other(
         check.that(generators() == before, "sample drew from, or reseeded, a global generator")
         second = draw_samples(model, count, generator)
         seed_everything(2)
-        check.equal(draw_samples(model, count, seeded(subject, seed)), first,
-                    "the sample from a generator of the same seed")
+        check.equal(
+            draw_samples(model, count, seeded(subject, seed)),
+            first,
+            "the sample from a generator of the same seed",
+        )
     other = draw_samples(model, 256, seeded(subject, seed + 1))
     if _chance_of_repeating(first, drawn["config"].likelihood) < math.log(_ALARM):
         check.that((second != first).any(), "two samples in a row from one generator are the same")
@@ -1183,7 +1340,9 @@ def linear_models(draw: st.DrawFn, latent_dim: int, orthogonal: bool = False) ->
         sizes = draw(reals((latent_dim,), 0.25, 2))
         weight = (0.5 * log_var).exp()[:, None] * basis * sizes
     return {
-        "weight": weight, "bias": draw(reals((dims,), -1, 1)), "log_var": log_var,
+        "weight": weight,
+        "bias": draw(reals((dims,), -1, 1)),
+        "log_var": log_var,
         "x": draw(reals((3, dims), -2, 2)),
     }
 
@@ -1217,21 +1376,29 @@ def test_the_average_likelihood_is_unbiased_for_the_marginal(
     pieces = subject.pieces()
     for size in (1, 2, 3):
         estimates = [_table(pieces, table, picks).exp() for picks in tuples(len(table), size)]
-        check.close(torch.stack(estimates).mean(0), table.exp().mean(0),
-                    rounding(dtype, length=27, scale=float(table.exp().max())),
-                    f"the mean of the estimate of p(x) over all draws of {size} codes")
+        check.close(
+            torch.stack(estimates).mean(0),
+            table.exp().mean(0),
+            rounding(dtype, length=27, scale=float(table.exp().max())),
+            f"the mean of the estimate of p(x) over all draws of {size} codes",
+        )
     weight, bias, log_var = _parts(model)
     line = torch.linspace(-10, 10, 321, dtype=torch.float64)
     mass = (-0.5 * line.square()).softmax(0)
     x = model["x"]
     estimate = pieces.log_marginal_likelihood(
         lambda x, z: log_normal(x, z @ weight.T + bias, log_var),
-        x.repeat_interleave(len(line), 0), line.repeat(len(x))[None, :, None],
+        x.repeat_interleave(len(line), 0),
+        line.repeat(len(x))[None, :, None],
     )
     found = (mass * estimate.exp().reshape(len(x), -1)).sum(-1)
     exact = pieces.linear_gaussian_log_evidence(x, weight, bias, log_var)
-    check.close(found.log(), exact, guarded(dtype, scale=float(exact.abs().max())),
-                "the logarithm of the mean of the estimate, against the evidence in closed form,")
+    check.close(
+        found.log(),
+        exact,
+        guarded(dtype, scale=float(exact.abs().max())),
+        "the logarithm of the mean of the estimate, against the evidence in closed form,",
+    )
 
 
 @claim(
@@ -1280,7 +1447,9 @@ def _linear_vae(
 def _at_the_posterior(pieces: Built, model: dict[str, Tensor]) -> Any:
     """The linear autoencoder whose encoder is the exact posterior."""
     weight, bias, log_var = _parts(model)
-    corners = torch.cat([torch.zeros(1, len(bias), dtype=bias.dtype), torch.eye(len(bias), dtype=bias.dtype)])
+    corners = torch.cat(
+        [torch.zeros(1, len(bias), dtype=bias.dtype), torch.eye(len(bias), dtype=bias.dtype)]
+    )
     means, covariance = pieces.linear_gaussian_posterior(corners, weight, bias, log_var)
     return _linear_vae(
         pieces, model, (means[1:] - means[0]).T, means[0], covariance.diagonal().log()
@@ -1312,7 +1481,12 @@ def _bound(vae: Any, x: Tensor) -> Tensor:
     factor=st.sampled_from([-1.0, 0.0, 0.5]),
 )
 def test_the_bound_is_attained_at_the_posterior_and_nowhere_else(
-    subject: Handle, device: str, dtype: torch.dtype, model: dict[str, Tensor], shift: float, factor: float
+    subject: Handle,
+    device: str,
+    dtype: torch.dtype,
+    model: dict[str, Tensor],
+    shift: float,
+    factor: float,
 ) -> None:
     pieces = subject.pieces()
     x, evidence = model["x"], _evidence(model)
@@ -1323,19 +1497,30 @@ def test_the_bound_is_attained_at_the_posterior_and_nowhere_else(
     mean, log_var = vae.encode(x)
     z = mean + (0.5 * log_var).exp() * torch.randn(5, *mean.shape, dtype=dtype)
     sampled = [
-        pieces.elbo_sampled(vae.log_likelihood(x, one)[None], log_normal(one)[None],
-                            log_normal(one, mean, log_var)[None])
+        pieces.elbo_sampled(
+            vae.log_likelihood(x, one)[None],
+            log_normal(one)[None],
+            log_normal(one, mean, log_var)[None],
+        )
         for one in z
     ]
-    check.close(torch.stack(sampled), evidence.expand(5, -1), room,
-                "the sampled estimate at the posterior, draw by draw, against log p(x),")
+    check.close(
+        torch.stack(sampled),
+        evidence.expand(5, -1),
+        room,
+        "the sampled estimate at the posterior, draw by draw, against log p(x),",
+    )
     with torch.no_grad():
         variance = vae.latent_log_var.exp()
         vae.encoder.bias.add_(shift)
         vae.latent_log_var.add_(factor)
     gap = 0.5 * (shift**2 / variance + math.exp(factor) - 1 - factor).sum()
-    check.close(evidence - _bound(vae, x), gap.expand(len(x)), room * (1 + float(gap)),
-                "the gap with the posterior moved, against the divergence of two Gaussians,")
+    check.close(
+        evidence - _bound(vae, x),
+        gap.expand(len(x)),
+        room * (1 + float(gap)),
+        "the gap with the posterior moved, against the divergence of two Gaussians,",
+    )
 
 
 @claim(
@@ -1369,8 +1554,12 @@ def test_the_linear_autoencoder_at_its_optimum_is_probabilistic_pca(
     weight = directions * (top[:latent_dim] - noise).sqrt()
     model = {"weight": weight, "bias": x.mean(0), "log_var": noise.log().repeat(dims), "x": x}
     vae = _at_the_posterior(pieces, model)
-    best = -0.5 * (dims * math.log(2 * math.pi) + top[:latent_dim].log().sum()
-                   + (dims - latent_dim) * noise.log() + dims)
+    best = -0.5 * (
+        dims * math.log(2 * math.pi)
+        + top[:latent_dim].log().sum()
+        + (dims - latent_dim) * noise.log()
+        + dims
+    )
     room = guarded(dtype, scale=float(best.abs()) + dims)
     reached = _bound(vae, x).mean()
     check.close(reached, best, room, "the bound at the solution of probabilistic PCA")
@@ -1379,10 +1568,16 @@ def test_the_linear_autoencoder_at_its_optimum_is_probabilistic_pca(
         vae.named_parameters(), torch.autograd.grad(reached, list(vae.parameters())), strict=True
     ):
         flat = slope_.sum() if name == "noise_log_var" else slope_
-        check.close(flat, torch.zeros_like(flat), room * 10, f"the bound's gradient in {name} there")
+        check.close(
+            flat, torch.zeros_like(flat), room * 10, f"the bound's gradient in {name} there"
+        )
     rows = vae.encoder.weight.detach()
-    check.close(rows @ directions @ directions.T, rows, room,
-                "the encoder, projected on the principal subspace,")
+    check.close(
+        rows @ directions @ directions.T,
+        rows,
+        room,
+        "the encoder, projected on the principal subspace,",
+    )
     with torch.no_grad():
         for name, parameter in vae.named_parameters():
             moved = torch.randn(()) if name == "noise_log_var" else torch.randn_like(parameter)
@@ -1402,10 +1597,12 @@ def test_the_linear_autoencoder_at_its_optimum_is_probabilistic_pca(
     dtypes=("float64",),
 )
 @given(
-    drawn=stratified([
-        shaped(((1, 2), (3, 2)), mean=constant(0.0), log_var=constant(0.0)),
-        shaped(((1, 1), (3, 2)), mean=within(-2, 2), log_var=within(-2, 2)),
-    ]),
+    drawn=stratified(
+        [
+            shaped(((1, 2), (3, 2)), mean=constant(0.0), log_var=constant(0.0)),
+            shaped(((1, 1), (3, 2)), mean=within(-2, 2), log_var=within(-2, 2)),
+        ]
+    ),
     slopes=reals((2,), -2, 2),
 )
 def test_the_two_estimators_of_the_bound_have_one_expectation(
@@ -1418,21 +1615,44 @@ def test_the_two_estimators_of_the_bound_have_one_expectation(
     prior, posterior = log_normal(z), log_normal(z, mean, log_var)
     likelihood = (slopes[: mean.shape[1]] * z).sum(-1) - z.square().sum(-1)
     kl = kl_formula(mean, log_var)
-    room = rounding(dtype, length=36) * (1 + (prior.abs() + posterior.abs() + likelihood.abs()).amax(0))
-    sampled = torch.stack([
-        pieces.elbo_sampled(*(t[k:k + 1] for t in (likelihood, prior, posterior))) for k in range(len(u))
-    ])
-    analytic = torch.stack([pieces.elbo_analytic(likelihood[k:k + 1], kl) for k in range(len(u))])
-    check.close((w[:, None] * sampled).sum(0), (w[:, None] * (likelihood + prior - posterior)).sum(0),
-                room, "the mean of elbo_sampled over the noise")
-    check.close((w[:, None] * analytic).sum(0), (w[:, None] * sampled).sum(0), room,
-                "the mean of elbo_analytic over the noise, against that of elbo_sampled,")
-    check.close(pieces.elbo_sampled(likelihood, prior, posterior), sampled.mean(0), room,
-                "elbo_sampled of all draws at once, against the mean over them,")
-    check.close(pieces.elbo_analytic(likelihood, kl), analytic.mean(0), room,
-                "elbo_analytic of all draws at once, against the mean over them,")
+    room = rounding(dtype, length=36) * (
+        1 + (prior.abs() + posterior.abs() + likelihood.abs()).amax(0)
+    )
+    sampled = torch.stack(
+        [
+            pieces.elbo_sampled(*(t[k : k + 1] for t in (likelihood, prior, posterior)))
+            for k in range(len(u))
+        ]
+    )
+    analytic = torch.stack([pieces.elbo_analytic(likelihood[k : k + 1], kl) for k in range(len(u))])
+    check.close(
+        (w[:, None] * sampled).sum(0),
+        (w[:, None] * (likelihood + prior - posterior)).sum(0),
+        room,
+        "the mean of elbo_sampled over the noise",
+    )
+    check.close(
+        (w[:, None] * analytic).sum(0),
+        (w[:, None] * sampled).sum(0),
+        room,
+        "the mean of elbo_analytic over the noise, against that of elbo_sampled,",
+    )
+    check.close(
+        pieces.elbo_sampled(likelihood, prior, posterior),
+        sampled.mean(0),
+        room,
+        "elbo_sampled of all draws at once, against the mean over them,",
+    )
+    check.close(
+        pieces.elbo_analytic(likelihood, kl),
+        analytic.mean(0),
+        room,
+        "elbo_analytic of all draws at once, against the mean over them,",
+    )
     if bool((mean == 0).all() and (log_var == 0).all()):
-        check.close(analytic, sampled, room.expand_as(sampled), "elbo_analytic where q is the prior")
+        check.close(
+            analytic, sampled, room.expand_as(sampled), "elbo_analytic where q is the prior"
+        )
     ignored = pieces.elbo_analytic(torch.full_like(likelihood, -2.0), kl)
     check.close(ignored, -2.0 - kl, room, "elbo_analytic where the decoder ignores the code")
 
@@ -1455,6 +1675,9 @@ def test_the_minibatch_objective_is_unbiased(
             pieces.minibatch_objective(elbo[list(b)], count)
             for b in itertools.combinations(range(count), size)
         ]
-        check.close(torch.stack(found).mean(), elbo.sum(),
-                    rounding(dtype, length=count, scale=50.0 * count),
-                    f"the mean over all minibatches of {size} of {count} items")
+        check.close(
+            torch.stack(found).mean(),
+            elbo.sum(),
+            rounding(dtype, length=count, scale=50.0 * count),
+            f"the mean over all minibatches of {size} of {count} items",
+        )

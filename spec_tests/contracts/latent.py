@@ -20,8 +20,8 @@ __all__ = [
     "GaussianKL",
     "GaussianLogLikelihood",
     "Reparameterize",
-    "VariationalAutoencoder",
     "VAEConfig",
+    "VariationalAutoencoder",
     "batches",
     "bits",
     "shaped",
@@ -107,8 +107,15 @@ def _among(*values: float) -> Callable[[Any], Any]:
 
 
 def _function(
-    name: str, protocol: type, summary: str, signature: str, result: Callable[..., Result],
-    inputs: dict[str, Any], extreme: dict[str, Any], differentiable: tuple[str, ...], guard: bool = False,
+    name: str,
+    protocol: type,
+    summary: str,
+    signature: str,
+    result: Callable[..., Result],
+    inputs: dict[str, Any],
+    extreme: dict[str, Any],
+    differentiable: tuple[str, ...],
+    guard: bool = False,
 ) -> None:
     probe = Probe(
         "call",
@@ -119,16 +126,25 @@ def _function(
         extreme=lambda config: shaped(((1, 1), (3, 2)), **extreme),
         guard=guard,
     )
-    add(Contract(
-        name=name, family="latent", kind="function", signature=signature, summary=summary,
-        protocol=protocol, results={"call": result}, probes=(probe,),
-    ))
+    add(
+        Contract(
+            name=name,
+            family="latent",
+            kind="function",
+            signature=signature,
+            summary=summary,
+            protocol=protocol,
+            results={"call": result},
+            probes=(probe,),
+        )
+    )
 
 
 _MEANS, _LOG_VARS = _within(-3, 3), _within(-6, 6)
 
 _function(
-    "gaussian_kl", GaussianKL,
+    "gaussian_kl",
+    GaussianKL,
     "The Kullback-Leibler divergence of N(mean, diag exp log_var) from N(0, I), in nats.",
     "(mean (N,L), log_var (N,L)) -> (N,)",
     lambda config, mean, log_var: Result((len(mean),)),
@@ -138,19 +154,24 @@ _function(
 )
 
 _function(
-    "reparameterize", Reparameterize,
+    "reparameterize",
+    Reparameterize,
     "A draw from N(mean, diag exp log_var): mean + exp(log_var / 2) * noise.",
     "(mean (N,L), log_var (N,L), noise (N,L)) -> z (N,L)",
     lambda config, mean, log_var, noise: Result(tuple(mean.shape)),
     {"mean": _MEANS, "log_var": _LOG_VARS, "noise": _MEANS},
-    {"mean": _among(0.0, -1e4, 1e4), "log_var": _among(-40.0, 0.0, 40.0),
-     "noise": _among(0.0, -8.0, 8.0)},
+    {
+        "mean": _among(0.0, -1e4, 1e4),
+        "log_var": _among(-40.0, 0.0, 40.0),
+        "noise": _among(0.0, -8.0, 8.0),
+    },
     ("mean", "log_var", "noise"),
     guard=True,
 )
 
 _function(
-    "gaussian_log_likelihood", GaussianLogLikelihood,
+    "gaussian_log_likelihood",
+    GaussianLogLikelihood,
     "The log-density of x under N(mean, diag exp log_var), every constant included.",
     "(x (N,D), mean (N,D), log_var (N,D)) -> (N,)",
     lambda config, x, mean, log_var: Result((len(x),)),
@@ -160,7 +181,8 @@ _function(
 )
 
 _function(
-    "bernoulli_log_likelihood", BernoulliLogLikelihood,
+    "bernoulli_log_likelihood",
+    BernoulliLogLikelihood,
     "The log-probability of binary x under independent coins with these logits.",
     "(x (N,D) in {0,1}, logits (N,D)) -> (N,)",
     lambda config, x, logits: Result((len(x),)),
@@ -181,7 +203,10 @@ def data(config: VAEConfig, items: int) -> st.SearchStrategy[Tensor]:
 
 @st.composite
 def batches(
-    draw: st.DrawFn, config: VAEConfig, items: tuple[int, int] = (1, 4), samples: tuple[int, int] = (1, 5)
+    draw: st.DrawFn,
+    config: VAEConfig,
+    items: tuple[int, int] = (1, 4),
+    samples: tuple[int, int] = (1, 5),
 ) -> dict[str, Tensor]:
     """A batch ``x`` with its ``noise (S, N, L)``: one item and one sample occur, and S differs from
     N wherever either is more than one."""
@@ -210,59 +235,62 @@ def configs(likelihood: str, data_dims: tuple[int, ...], latent_dims: tuple[int,
     )
 
 
-add(Contract(
-    name="vae",
-    family="latent",
-    kind="factory",
-    signature="(data_dim, latent_dim, likelihood) -> encode(x) -> (mean (N,L), log_var (N,L)), "
-    "log_likelihood(x, z) -> (N,), elbo(x, noise (S,N,L)) -> (N,); sample(n, generator)?",
-    summary="A Gaussian latent variable model with an approximate posterior: prior N(0, I), p(x|z) "
-    "Gaussian or Bernoulli, q(z|x) a diagonal Gaussian, the bound a mean over S draws.",
-    protocol=VariationalAutoencoder,
-    config=VAEConfig,
-    strata=(
-        configs("gaussian", (1, 2), (1, 2)),
-        configs("gaussian", (4, 5), (2, 3)),
-        configs("bernoulli", (1, 4), (1, 2, 3)),
-    ),
-    results={
-        "encode": lambda config, x: (Result((len(x), config.latent_dim)),) * 2,
-        "log_likelihood": lambda config, x, z: Result((len(x),)),
-        "elbo": lambda config, x, noise: Result((len(x),)),
-    },
-    optional=("sample",),
-    warm_up=lambda config: {
-        "x": torch.zeros(2, config.data_dim), "noise": torch.zeros(1, 2, config.latent_dim)
-    },
-    probes=(
-        Probe(
-            "elbo",
-            inputs=batches,
-            call=lambda model, i: model.elbo(i["x"], i["noise"]),
-            batched={"x": 0, "noise": 1},
-            differentiable=("noise",),
-            parameters=True,
-            guard=False,
+add(
+    Contract(
+        name="vae",
+        family="latent",
+        kind="factory",
+        signature="(data_dim, latent_dim, likelihood) -> encode(x) -> (mean (N,L), log_var (N,L)), "
+        "log_likelihood(x, z) -> (N,), elbo(x, noise (S,N,L)) -> (N,); sample(n, generator)?",
+        summary="A Gaussian latent variable model with an approximate posterior: prior N(0, I), p(x|z) "
+        "Gaussian or Bernoulli, q(z|x) a diagonal Gaussian, the bound a mean over S draws.",
+        protocol=VariationalAutoencoder,
+        config=VAEConfig,
+        strata=(
+            configs("gaussian", (1, 2), (1, 2)),
+            configs("gaussian", (4, 5), (2, 3)),
+            configs("bernoulli", (1, 4), (1, 2, 3)),
         ),
-        Probe(
-            "encode",
-            inputs=lambda config: st.sampled_from([1, 2, 5]).flatmap(
-                lambda n: st.fixed_dictionaries({"x": data(config, n)})
+        results={
+            "encode": lambda config, x: (Result((len(x), config.latent_dim)),) * 2,
+            "log_likelihood": lambda config, x, z: Result((len(x),)),
+            "elbo": lambda config, x, noise: Result((len(x),)),
+        },
+        optional=("sample",),
+        warm_up=lambda config: {
+            "x": torch.zeros(2, config.data_dim),
+            "noise": torch.zeros(1, 2, config.latent_dim),
+        },
+        probes=(
+            Probe(
+                "elbo",
+                inputs=batches,
+                call=lambda model, i: model.elbo(i["x"], i["noise"]),
+                batched={"x": 0, "noise": 1},
+                differentiable=("noise",),
+                parameters=True,
+                guard=False,
             ),
-            call=lambda model, i: model.encode(i["x"]),
-            batched={"x": 0},
-            parameters=True,
-            guard=False,
+            Probe(
+                "encode",
+                inputs=lambda config: st.sampled_from([1, 2, 5]).flatmap(
+                    lambda n: st.fixed_dictionaries({"x": data(config, n)})
+                ),
+                call=lambda model, i: model.encode(i["x"]),
+                batched={"x": 0},
+                parameters=True,
+                guard=False,
+            ),
+            Probe(
+                "log_likelihood",
+                inputs=_points_and_codes,
+                call=lambda model, i: model.log_likelihood(i["x"], i["z"]),
+                batched={"x": 0, "z": 0},
+                differentiable=("z",),
+                parameters=True,
+                extreme=_extreme_codes,
+                guard=False,
+            ),
         ),
-        Probe(
-            "log_likelihood",
-            inputs=_points_and_codes,
-            call=lambda model, i: model.log_likelihood(i["x"], i["z"]),
-            batched={"x": 0, "z": 0},
-            differentiable=("z",),
-            parameters=True,
-            extreme=_extreme_codes,
-            guard=False,
-        ),
-    ),
-))
+    )
+)

@@ -30,7 +30,9 @@ def divergence_without_its_half(mean: Tensor, log_var: Tensor) -> Tensor:
     return 2 * _kl(mean, log_var).sum(-1)
 
 
-@mutant("gaussian_kl", rejected_by=["gaussian_kl.matches_quadrature", "gaussian_kl.additive_over_dims"])
+@mutant(
+    "gaussian_kl", rejected_by=["gaussian_kl.matches_quadrature", "gaussian_kl.additive_over_dims"]
+)
 def divergence_averaged_over_dims(mean: Tensor, log_var: Tensor) -> Tensor:
     """A mean over latent dimensions weakens the divergence by their number."""
     return _kl(mean, log_var).mean(-1)
@@ -42,7 +44,9 @@ def divergence_summed_over_the_batch(mean: Tensor, log_var: Tensor) -> Tensor:
     return _kl(mean, log_var).sum().expand(len(mean))
 
 
-@mutant("gaussian_kl", rejected_by=["gaussian_kl.matches_quadrature", "gaussian_kl.holds_at_extremes"])
+@mutant(
+    "gaussian_kl", rejected_by=["gaussian_kl.matches_quadrature", "gaussian_kl.holds_at_extremes"]
+)
 def divergence_of_the_prior_from_the_posterior(mean: Tensor, log_var: Tensor) -> Tensor:
     """The arguments are exchanged: the reverse divergence explodes where the posterior is sharp."""
     return 0.5 * ((mean.square() + 1) * (-log_var).exp() - 1 + log_var).sum(-1)
@@ -106,7 +110,10 @@ def draw_is_the_mean(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     return mean + 0 * log_var
 
 
-@mutant("reparameterize", rejected_by=["reparameterize.affine_in_noise", "reparameterize.repeats_itself"])
+@mutant(
+    "reparameterize",
+    rejected_by=["reparameterize.affine_in_noise", "reparameterize.repeats_itself"],
+)
 def draw_with_noise_of_its_own(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     """Fresh noise is drawn inside in place of the noise that was handed in."""
     return mean + (0.5 * log_var).exp() * torch.randn_like(noise)
@@ -123,14 +130,19 @@ def draw_with_a_detached_deviation(mean: Tensor, log_var: Tensor, noise: Tensor)
 
 @mutant(
     "reparameterize",
-    rejected_by=["reparameterize.gradient_equals_exact", "reparameterize.lower_variance_than_score"],
+    rejected_by=[
+        "reparameterize.gradient_equals_exact",
+        "reparameterize.lower_variance_than_score",
+    ],
 )
 def draw_without_a_path(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     """``normal.sample()`` in place of ``rsample()``: no gradient reaches the encoder."""
     return (mean + (0.5 * log_var).exp() * noise).detach()
 
 
-@mutant("reparameterize", rejected_by=["reparameterize.affine_in_noise", "reparameterize.item_by_item"])
+@mutant(
+    "reparameterize", rejected_by=["reparameterize.affine_in_noise", "reparameterize.item_by_item"]
+)
 def draw_with_noise_shared_by_the_batch(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     """One draw of the noise serves all items, whose codes then move together."""
     return mean + (0.5 * log_var).exp() * noise[:1]
@@ -169,7 +181,10 @@ def _log_density(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
 
 @mutant(
     "gaussian_log_likelihood",
-    rejected_by=["gaussian_log_likelihood.matches_scipy", "gaussian_log_likelihood.integrates_to_one"],
+    rejected_by=[
+        "gaussian_log_likelihood.matches_scipy",
+        "gaussian_log_likelihood.integrates_to_one",
+    ],
 )
 def density_without_its_constant(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """½ log 2π has no gradient and is dropped: log-likelihoods no longer compare between models."""
@@ -178,7 +193,10 @@ def density_without_its_constant(x: Tensor, mean: Tensor, log_var: Tensor) -> Te
 
 @mutant(
     "gaussian_log_likelihood",
-    rejected_by=["gaussian_log_likelihood.unit_variance_is_mse", "gaussian_log_likelihood.integrates_to_one"],
+    rejected_by=[
+        "gaussian_log_likelihood.unit_variance_is_mse",
+        "gaussian_log_likelihood.integrates_to_one",
+    ],
 )
 def density_with_one_constant_for_all_dims(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """½ log 2π is subtracted once after the sum and not once for each dimension."""
@@ -187,7 +205,10 @@ def density_with_one_constant_for_all_dims(x: Tensor, mean: Tensor, log_var: Ten
 
 @mutant(
     "gaussian_log_likelihood",
-    rejected_by=["gaussian_log_likelihood.unit_variance_is_mse", "gaussian_log_likelihood.gradient"],
+    rejected_by=[
+        "gaussian_log_likelihood.unit_variance_is_mse",
+        "gaussian_log_likelihood.gradient",
+    ],
 )
 def density_with_the_whole_squared_error(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """The squared error is not halved: the likelihood of half the variance."""
@@ -243,11 +264,16 @@ def density_of_a_clamped_variance(x: Tensor, mean: Tensor, log_var: Tensor) -> T
 
 @mutant(
     "gaussian_log_likelihood",
-    rejected_by=["gaussian_log_likelihood.holds_at_extremes", "gaussian_log_likelihood.finite_at_extremes"],
+    rejected_by=[
+        "gaussian_log_likelihood.holds_at_extremes",
+        "gaussian_log_likelihood.finite_at_extremes",
+    ],
 )
 def density_as_the_log_of_a_density(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """The density is computed and its logarithm taken: −inf as soon as the density underflows."""
-    density = (-0.5 * (x - mean).square() / log_var.exp()).exp() / (2 * math.pi * log_var.exp()).sqrt()
+    density = (-0.5 * (x - mean).square() / log_var.exp()).exp() / (
+        2 * math.pi * log_var.exp()
+    ).sqrt()
     return density.log().sum(-1)
 
 
@@ -383,7 +409,9 @@ def bound_plus_divergence(config: VAEConfig) -> Any:
 @mutant("vae", rejected_by=[_UNBIASED, "vae.gap_is_kl"])
 def bound_with_a_weighted_divergence(config: VAEConfig) -> Any:
     """A β of 4 on the divergence is another objective, below the bound and of another name."""
-    return _built(config, combine=lambda likelihood, divergence: likelihood.mean(0) - 4 * divergence)
+    return _built(
+        config, combine=lambda likelihood, divergence: likelihood.mean(0) - 4 * divergence
+    )
 
 
 @mutant("vae", rejected_by=[_UNBIASED])
@@ -686,7 +714,9 @@ def evidence_as_a_sum_over_draws(pieces: Any) -> Any:
 def posterior_without_its_prior(pieces: Any) -> Any:
     """The identity in Σ⁻¹ = I + Wᵀψ⁻¹W is forgotten: least squares, not a posterior."""
 
-    def posterior(x: Tensor, weight: Tensor, bias: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(
+        x: Tensor, weight: Tensor, bias: Tensor, log_var: Tensor
+    ) -> tuple[Tensor, Tensor]:
         scaled = weight / log_var.exp()[:, None]
         covariance = torch.linalg.inv(weight.T @ scaled + 1e-3 * torch.eye(weight.shape[1]).to(x))
         return (x - bias) @ scaled @ covariance, covariance
@@ -696,7 +726,10 @@ def posterior_without_its_prior(pieces: Any) -> Any:
 
 @mutant(
     "theory",
-    rejected_by=["theory.linear_gaussian_posterior_is_bayes", "theory.marginal_monte_carlo_unbiased"],
+    rejected_by=[
+        "theory.linear_gaussian_posterior_is_bayes",
+        "theory.marginal_monte_carlo_unbiased",
+    ],
 )
 def evidence_without_the_spread_of_codes(pieces: Any) -> Any:
     """The marginal's covariance is taken to be the noise alone: W Wᵀ is missing."""
