@@ -160,7 +160,7 @@ class Harness:
             if facts["cuda"]:
                 problems.append(f"{name}: initialises CUDA while being imported, which processes "
                                 f"forked from it cannot use; move that into the adapters")
-            cards = tuple(SubjectCard(**card) for card in facts["subjects"])
+            cards = tuple(self._unique(facts["subjects"], sources, problems))
             if not cards and not facts["problems"]:
                 problems.append(f"{name}: registers no subject; decorate one with "
                                 f"@subject(\"contract\")")
@@ -168,6 +168,20 @@ class Harness:
             self.zygotes[name] = Zygote(source, control, facts["pid"])
             sources.append(source)
         return sources, problems
+
+    def _unique(
+        self, entries: list[dict[str, str]], sources: list[Source], problems: list[str]
+    ) -> Iterator[SubjectCard]:
+        """The subjects of a source, without those whose name another source has taken."""
+        taken = {(c.contract, c.name): c.place for source in sources for c in source.subjects}
+        for entry in entries:
+            card = SubjectCard(**entry)
+            first = taken.get((card.contract, card.name))
+            if first is None:
+                yield card
+            else:
+                problems.append(f"two subjects are called '{card.contract}' '{card.name}': the first "
+                                f"at {first}, the second at {card.place}")
 
     def _start_loading(self, name: str) -> tuple[Pipe, socket.socket]:
         ours, theirs = socket.socketpair()

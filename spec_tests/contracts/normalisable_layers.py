@@ -12,11 +12,14 @@ from torch import Tensor, nn
 __all__ = ["Patchwork", "as_matrix", "largest", "layers", "networks", "rank_one_layers"]
 
 
+def _swapped(layer: nn.Module) -> bool:
+    """Whether the weight is stored with its input channels first."""
+    return isinstance(layer, nn.ConvTranspose2d)
+
+
 def as_matrix(layer: nn.Module, weight: Tensor) -> Tensor:
     """The weight with one row for each output channel: transposed layers store those second."""
-    if isinstance(layer, nn.ConvTranspose2d):
-        weight = weight.transpose(0, 1)
-    return weight.flatten(1)
+    return (weight.transpose(0, 1) if _swapped(layer) else weight).flatten(1)
 
 
 def largest(layer: nn.Module, weight: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def _with_singular_values(layer: nn.Module, values: Tensor, generator: torch.Gen
     fresh = orthonormal(rows) * values @ orthonormal(columns).mT
     shape = layer.weight.shape  # type: ignore[union-attr]
     with torch.no_grad():
-        if isinstance(layer, nn.ConvTranspose2d):
+        if _swapped(layer):
             fresh = fresh.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
         layer.weight.copy_(fresh.reshape(shape))  # type: ignore[operator, union-attr]
         if layer.bias is not None:
@@ -87,12 +90,19 @@ def layers(draw: st.DrawFn, make: str, gap: float = 0.6) -> dict[str, Any]:
 
 @st.composite
 def rank_one_layers(draw: st.DrawFn, make: str) -> dict[str, Any]:
-    """A layer whose weight is an outer product, and a batch for it."""
+    """A layer whose weight is an outer product (now and then of one output alone), and a batch."""
     build, shape = _MAKES[make]
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
     layer = build(True).double()
     size = torch.tensor([draw(st.sampled_from([0.01, 0.4, 30.0]))], dtype=torch.float64)
     _with_singular_values(layer, size, generator)
+    if draw(st.booleans()):
+        with torch.no_grad():  # the other outputs are dead: their singular values are exactly zero
+            rows = as_matrix(layer, layer.weight)  # type: ignore[arg-type]
+            alone = torch.zeros_like(rows)
+            alone[0] = size * rows[0] / rows[0].norm()
+            by_output = layer.weight.transpose(0, 1) if _swapped(layer) else layer.weight  # type: ignore
+            by_output.copy_(alone.reshape(by_output.shape))  # type: ignore[operator]
     return {"layer": layer, "x": torch.randn(shape, generator=generator, dtype=torch.float64)}
 
 

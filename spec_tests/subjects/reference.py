@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reference import adversarial, autoencoders, autoregressive, divergences, latent
 from spec_tests.contracts.theory import Pieces
-from spec_tests.registry import Unsupported, subject  # noqa: F401
+from spec_tests.registry import Unsupported, subject
 
 
 @subject("theory", name="reference")

@@ -37,6 +37,7 @@ def written(folder: Path, text: str, name: str = "mine.py") -> Path:
         (("unknown.py",), "unknown contract 'gausian_kl'; did you mean 'gaussian_kl'"),
         (("unknown.py",), "unknown.py:3"),
         (("twice.py",), "twice.py:3, the second at twice.py:7"),
+        (("mine.py", "same.py"), "the first at mine.py:3, the second at same.py:3"),
         (("arrays.py",), "arrays='jax' is neither 'torch' nor 'numpy'"),
         (("mine.py", "--claims", "gausian_kl.*"), "matches no claim"),
         (("mine.py", "--claims", "kl_divergence.nonnegativ"), "did you mean"),
@@ -59,6 +60,7 @@ def test_bad_input_is_named(tmp_path: Path, words: tuple[str, ...], message: str
     written(tmp_path, "x = 1\n", "empty.py")
     written(tmp_path, GOOD.replace("kl_divergence", "gausian_kl"), "unknown.py")
     written(tmp_path, GOOD + GOOD.partition("\n\n")[2], "twice.py")
+    written(tmp_path, GOOD, "same.py")
     written(tmp_path, GOOD.replace('ce")', 'ce", arrays="jax")'), "arrays.py")
     outcome = genspec("verify", *words, cwd=tmp_path)
     assert outcome.status == 2, outcome.out
