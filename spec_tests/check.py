@@ -51,14 +51,16 @@ def finite(value: Tensor, what: str) -> None:
 
 
 def close(actual: Any, expected: Any, tolerance: float | Tensor, what: str) -> None:
-    """``actual`` equals ``expected`` to within ``tolerance``; equal infinities agree."""
+    """``actual`` equals ``expected`` to within ``tolerance``; equal infinities agree, and so do NaN
+    and an expected NaN (two ways of asking a subject for what it cannot compute)."""
     a, e = _double(actual), _double(expected)
     if a.shape != e.shape:
         if a.numel() != e.numel() and e.numel() != 1:
             raise Violation(f"{what} has shape {tuple(a.shape)}, expected {tuple(e.shape)}")
         e = e.expand(a.shape) if e.numel() == 1 else e.reshape(a.shape)
     t = _double(tolerance).expand(a.shape)
-    deviation = torch.where(a == e, torch.zeros_like(a), (a - e).abs())
+    same = (a == e) | (a.isnan() & e.isnan())
+    deviation = torch.where(same, torch.zeros_like(a), (a - e).abs())
     ratio = (deviation / t.clamp_min(1e-300)).nan_to_num(nan=math.inf, posinf=math.inf)
     if ratio.numel() == 0:
         return

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from spec_tests.check import Violation
-from spec_tests.registry import Contract, Place, Result, Subject, Unsupported
+from spec_tests.registry import Contract, NotOffered, Place, Result, Subject, Unsupported
 
 __all__ = ["Built", "Handle", "SubjectError", "placed"]
 
@@ -82,7 +82,7 @@ class Handle:
     def needs_gradients(self) -> None:
         """Ends the example where the subject works on NumPy arrays, which carry no gradient."""
         if not self.carries_gradients:
-            raise Unsupported("NumPy arrays carry no gradient")
+            raise NotOffered("NumPy arrays carry no gradient")
 
     def __call__(self, *arguments: Any) -> Any:
         """Calls a function subject; the result is checked against the contract."""
@@ -230,7 +230,7 @@ class Built:
     def module(self) -> nn.Module:
         """The object as a module; a plain object has no parameters, modes or state dict to judge."""
         if not isinstance(self.raw, nn.Module):
-            raise Unsupported("a plain object, not an nn.Module")
+            raise NotOffered("a plain object, not an nn.Module")
         return self.raw
 
     @property
@@ -245,7 +245,7 @@ class Built:
         """Ends the example as unsupported where an optional member is not offered."""
         for member in members:
             if not self.has(member):
-                raise Unsupported(f"no {member}")
+                raise NotOffered(f"no {member}")
 
     def value(self, member: str) -> Any:
         """An optional attribute, called if it is a method, or ``None`` if it is not offered."""
@@ -268,7 +268,7 @@ class Built:
         function = getattr(self.raw, member, None)
         if function is None:
             if member in self.handle.contract.optional:
-                raise Unsupported(f"no {member}")
+                raise NotOffered(f"no {member}")
             raise Violation(f"{_describe(self.raw)} has no member {member!r}, which the contract asks for")
 
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -280,7 +280,7 @@ class Built:
         """One training-mode call, for subjects that initialise themselves from data."""
         contract = self.handle.contract
         if contract.warm_up is None:
-            raise Unsupported("lazily built, and the contract has no warm-up call")
+            raise NotOffered("lazily built, and the contract has no warm-up call")
         inputs = placed(contract.warm_up(self.config), self.handle.device, self.handle.dtype)
         contract.probes[0].call(self, inputs)
 

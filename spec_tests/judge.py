@@ -25,7 +25,7 @@ from torch import Tensor
 from spec_tests.check import Violation, headroom
 from spec_tests.handle import Handle, SubjectError, placed
 from spec_tests.plan import Verdict
-from spec_tests.registry import CONTRACTS, Claim, Subject, Unsupported
+from spec_tests.registry import CONTRACTS, Claim, NotOffered, Subject, Unsupported
 from spec_tests.state import TorchGenerator, guarded_state, seed_everything
 
 __all__ = ["PROFILES", "Profile", "judge", "stratified"]
@@ -50,7 +50,10 @@ def _ignore_local_constants() -> None:
 
 _ignore_local_constants()
 
-_PATIENCE = 60  # examples that a stratum may spend finding a configuration that is supported
+# Examples that a stratum may spend finding a configuration that is supported: where the adapter says
+# so it may support another, where the harness finds something lacking it hardly will.
+_PATIENCE = 40
+_PATIENCE_WITH_LACKS = 4
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,10 @@ class _Search:
                 self.claim.test(
                     subject=self.handle, device=self.device, dtype=self.handle.dtype, **arguments
                 )
+            except NotOffered as reason:
+                self._pass_over(str(reason), _PATIENCE_WITH_LACKS)
             except Unsupported as reason:
-                self._pass_over(str(reason))
+                self._pass_over(str(reason), _PATIENCE)
             except (Violation, AssertionError) as failure:
                 self._fail("violated", str(failure), drawn, number)
                 raise
@@ -129,11 +134,11 @@ class _Search:
         self.passed += 1
         self.fruitless = 0
 
-    def _pass_over(self, reason: str) -> None:
+    def _pass_over(self, reason: str, patience: int) -> None:
         reason = reason or "no reason given"
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         self.fruitless += 1
-        if self.fruitless >= _PATIENCE:
+        if self.fruitless >= patience:
             raise _Enough
         reject()
 

@@ -156,7 +156,7 @@ def on_lattices(model: Built, x: Tensor) -> list[OnLattice]:
 
 def encoder_parameters(model: Built, x: Tensor) -> list[Tensor]:
     """The parameters that ``encode`` depends on."""
-    found = []
+    found: list[Tensor] = []
     with torch.no_grad():
         before = model.encode(x)
         for parameter in model.module.parameters():

@@ -22,6 +22,7 @@ __all__ = [
     "SUBJECTS",
     "Claim",
     "Contract",
+    "NotOffered",
     "Place",
     "Probe",
     "Result",
@@ -43,6 +44,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class Unsupported(Exception):
     """Raised by an adapter: what was asked for is outside what the implementation offers."""
+
+
+class NotOffered(Unsupported):
+    """Raised by the harness: the subject lacks what a claim needs, in every configuration alike."""
 
 
 class RegistrationError(ValueError):
