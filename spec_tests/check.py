@@ -62,6 +62,7 @@ def close(actual: Any, expected: Any, tolerance: float | Tensor, what: str) -> N
     same = (a == e) | (a.isnan() & e.isnan())
     deviation = torch.where(same, torch.zeros_like(a), (a - e).abs())
     ratio = (deviation / t.clamp_min(1e-300)).nan_to_num(nan=math.inf, posinf=math.inf)
+    ratio = torch.where(same, torch.zeros_like(a), ratio)
     if ratio.numel() == 0:
         return
     worst = int(ratio.flatten().argmax())
