@@ -53,6 +53,7 @@ _ignore_local_constants()
 # Examples that a stratum may spend finding a configuration that is supported: where the adapter says
 # so it may support another, where the harness finds something lacking it hardly will.
 _PATIENCE = 40
+_LEAST = 2  # examples that every stratum of a slow subject gets
 _PATIENCE_WITH_LACKS = 4
 
 
@@ -99,11 +100,17 @@ class _Search:
     failed_at: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
     passed: int = 0
+    passed_here: int = 0  # in the stratum that is being searched
     fruitless: int = 0
+    until: float = float("inf")  # when the next stratum must have its turn
+    hurried: bool = False
 
     def example(self, drawn: dict[str, Any]) -> None:
         """Runs the claim's test on one draw."""
         if self.kind and time.perf_counter() - self.failed_at > self.profile.shrink_seconds:
+            raise _Enough
+        if not self.kind and self.passed_here >= _LEAST and time.perf_counter() > self.until:
+            self.hurried = True
             raise _Enough
         number = drawn.pop("_seed")
         self.handle.training = drawn.pop("_training", False)
@@ -132,6 +139,7 @@ class _Search:
                 self._fail("error", text, drawn, number)
                 raise
         self.passed += 1
+        self.passed_here += 1
         self.fruitless = 0
 
     def _pass_over(self, reason: str, patience: int) -> None:
@@ -206,6 +214,7 @@ def judge(
     profile: Profile = PROFILES["ci"],
     seed: int = 0,
     shrink: bool = True,
+    seconds: float = float("inf"),
     on_failure: Callable[[str, str, str], None] | None = None,
 ) -> Verdict:
     r"""Runs ``claim`` on ``entry`` and returns the verdict; never raises for what the subject does.
@@ -213,6 +222,8 @@ def judge(
     Args:
         seed: of the run; the examples of a claim depend on it and the claim's id alone, so that
             every subject meets the same ones.
+        seconds: after which no more examples are drawn than two from each stratum, so that a slow
+            subject is judged by fewer examples rather than not at all.
         on_failure: told ``(kind, message, counterexample)`` at every failing example, so that what
             is known survives the end of the process.
     """
@@ -228,6 +239,7 @@ def judge(
     try:
         for index, strategies in enumerate(choices):
             number = zlib.crc32(f"{claim.id}/{index}/{seed}".encode())
+            search.until = started + seconds * (index + 1) / len(choices)
             _explore(search, {**strategies, **harness}, share, number)
             if search.kind:
                 break
@@ -242,7 +254,7 @@ def judge(
 
 def _explore(search: _Search, strategies: dict[str, Any], examples: int, seed: int) -> None:
     """Searches one stratum for a failing example."""
-    search.fruitless = 0
+    search.fruitless = search.passed_here = 0
     phases = (Phase.explicit, Phase.generate) + ((Phase.shrink,) if search.shrink else ())
 
     def body(**drawn: Any) -> None:
@@ -270,6 +282,9 @@ def _conclude(search: _Search) -> Verdict:
     elif search.passed == 0:
         verdict.verdict = "unsupported"
         verdict.message = "; ".join(search.reasons) or "no example could be drawn"
-    elif search.reasons:
-        verdict.message = "not judged where unsupported: " + "; ".join(search.reasons)
+    else:
+        notes = [f"judged on {search.passed} examples only: it is slow"] if search.hurried else []
+        if search.reasons:
+            notes.append("not judged where unsupported: " + "; ".join(search.reasons))
+        verdict.message = "; ".join(notes)
     return verdict

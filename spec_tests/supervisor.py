@@ -262,7 +262,7 @@ class _Run:
         request = {
             "contract": card.contract, "subject": card.name, "profile": s.profile, "seed": s.seed,
             "shrink": s.shrink, "first_violation": s.first_violation,
-            "memory_limit": s.memory_limit,
+            "memory_limit": s.memory_limit, "time_limit": s.time_limit,
             "cells": [(i, (c.claim, c.device, c.dtype)) for i, c in enumerate(cells)],
         }
         try:

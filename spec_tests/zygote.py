@@ -191,7 +191,7 @@ def judge_cells(entry: Any, job: dict[str, Any], answer: Answer) -> None:
 
         verdict = judge(
             CLAIMS[claim], entry, device=device, dtype=dtype, profile=PROFILES[job["profile"]],
-            seed=job["seed"], shrink=job["shrink"], on_failure=note,
+            seed=job["seed"], shrink=job["shrink"], seconds=job["time_limit"] / 2, on_failure=note,
         )
         answer.send(index=index, decided=verdict.line())
         if job["first_violation"] and verdict.verdict in ("violated", "error"):

@@ -122,6 +122,18 @@ def test_a_failure_is_told_before_it_is_shrunk() -> None:
     assert len(told) > 1 and told[-1] == "17"
 
 
+def test_a_slow_subject_is_judged_by_fewer_examples_of_every_stratum() -> None:
+    seen: Counter[str] = Counter()
+
+    @given(kind=stratified([st.just(kind) for kind in "abcd"]), n=st.integers(0, 10**9))
+    def claim(subject: Handle, device: str, dtype: torch.dtype, kind: str, n: int) -> None:
+        seen[kind] += 1
+
+    verdict = judged(claim, seconds=0.0)
+    assert verdict.verdict == "holds" and seen == {kind: 2 for kind in "abcd"}
+    assert "8 examples only" in verdict.message
+
+
 def test_a_flaky_subject_is_rejected_all_the_same() -> None:
     calls = iter(range(10**6))
 
