@@ -7,6 +7,7 @@ borders as JSON.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -37,7 +38,11 @@ class Verdict:
     expected: str = ""
 
     def line(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields as JSON knows them: an infinite headroom is no number there."""
+        fields = asdict(self)
+        if self.headroom is not None and not math.isfinite(self.headroom):
+            fields["headroom"] = None
+        return fields
 
     @classmethod
     def read(cls, line: dict[str, Any]) -> Verdict:

@@ -104,4 +104,4 @@ def _cell(verdict: Verdict) -> dict[str, object]:
 
 def _json(data: object) -> str:
     """JSON that is safe inside a script element."""
-    return json.dumps(data, ensure_ascii=True).replace("<", "\\u003c").replace("&", "\\u0026")
+    return json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")

@@ -36,6 +36,7 @@ function show(button) {
   if (cell.headroom !== undefined)
     section("Headroom", `observed / allowed deviation ${Number(cell.headroom).toPrecision(3)}`);
   section("Effort", `${cell.examples || 0} examples in ${cell.seconds || 0} s, seed ${cell.seed}`);
+  history.replaceState(null, "", "#" + encodeURIComponent(button.dataset.key));
   detail.hidden = false;
   detail.scrollTop = 0;
   document.getElementById("close").focus();
@@ -43,6 +44,7 @@ function show(button) {
 
 function close() {
   detail.hidden = true;
+  history.replaceState(null, "", location.pathname);
   if (opener) opener.focus();
 }
 
@@ -77,3 +79,8 @@ document.getElementById("close").addEventListener("click", close);
 document.addEventListener("keydown", event => { if (event.key === "Escape") close(); });
 document.getElementById("filter").addEventListener("input", filter);
 document.querySelector(".totals").addEventListener("change", filter);
+
+// A link to one verdict opens it.
+const wanted = decodeURIComponent(location.hash.slice(1));
+for (const button of wanted ? document.querySelectorAll("button[data-key]") : [])
+  if (button.dataset.key === wanted) show(button);

@@ -31,14 +31,14 @@ class Records:
 
     def add(self, verdict: Verdict) -> None:
         """Appends a verdict and flushes it."""
-        self.file.write(json.dumps(verdict.line()) + "\n")
+        self.file.write(json.dumps(verdict.line(), allow_nan=False) + "\n")
         self.file.flush()
 
     def rewrite(self, verdicts: list[Verdict]) -> None:
         """Writes the final list: missing cells and expectations included."""
         self.file.close()
         fresh = self.path.with_suffix(".tmp")
-        fresh.write_text("".join(json.dumps(v.line()) + "\n" for v in verdicts))
+        fresh.write_text("".join(json.dumps(v.line(), allow_nan=False) + "\n" for v in verdicts))
         fresh.replace(self.path)
 
     def __enter__(self) -> Records:

@@ -3,6 +3,7 @@ r"""What a run leaves behind: lines, resumption, reproduction, expectations, exi
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from spec_tests.plan import Verdict
 from spec_tests.tests.running import Outcome, genspec, verdicts_in
 
 ADAPTER = """\
@@ -138,6 +140,11 @@ def test_the_page_is_self_contained_and_escaped(run: tuple[Outcome, Path]) -> No
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", page)
     assert "http" not in re.sub(r"http-equiv|https?://(?:arxiv|doi)", "", page)
     assert "{{" not in page.split("<script")[0]
+
+
+def test_lines_and_page_are_strict_json_whatever_the_headroom() -> None:
+    verdict = Verdict("c.x", "c", "s", "cpu", "float64", "violated", headroom=math.inf)
+    assert json.loads(json.dumps(verdict.line(), allow_nan=False))["headroom"] is None
 
 
 def test_the_junit_file_counts_the_failures(run: tuple[Outcome, Path]) -> None:
