@@ -78,9 +78,11 @@ def gradient_penalty_step() -> float:
 
 def import_seconds() -> float:
     """Seconds that importing every reference family adds to importing torch."""
-    code = ("import time, torch; t = time.perf_counter(); import reference.adversarial, "
-            "reference.autoencoders, reference.autoregressive, reference.divergences, "
-            "reference.latent; print(time.perf_counter() - t)")
+    code = (
+        "import time, torch; t = time.perf_counter(); import reference.adversarial, "
+        "reference.autoencoders, reference.autoregressive, reference.divergences, "
+        "reference.latent; print(time.perf_counter() - t)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
@@ -98,8 +100,17 @@ def run_with(subjects: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many.py"
         path.write_text(text)
-        words = [sys.executable, "-m", "spec_tests.cli", "verify", str(path), "--profile", "quick",
-                 "--claims", "gaussian_kl.repeats_itself"]
+        words = [
+            sys.executable,
+            "-m",
+            "spec_tests.cli",
+            "verify",
+            str(path),
+            "--profile",
+            "quick",
+            "--claims",
+            "gaussian_kl.repeats_itself",
+        ]
         started = time.perf_counter()
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
             assert run.stdout is not None

@@ -29,7 +29,9 @@ def _spend(ratio: float) -> None:
 
 
 def _double(value: Any) -> Tensor:
-    return torch.as_tensor(value).detach().to("cpu", torch.float64)
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", torch.float64)
+    return torch.as_tensor(value, dtype=torch.float64)
 
 
 def _show(value: float) -> str:
@@ -79,9 +81,7 @@ def close(actual: Any, expected: Any, tolerance: float | Tensor, what: str) -> N
 def equal(actual: Tensor, expected: Tensor, what: str) -> None:
     """``actual`` equals ``expected`` bit for bit (NaN equals NaN)."""
     if actual.shape != expected.shape:
-        raise Violation(
-            f"{what} has shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
-        )
+        raise Violation(f"{what} has shape {tuple(actual.shape)}, expected {tuple(expected.shape)}")
     differs = (actual != expected) & ~((actual != actual) & (expected != expected))
     if differs.any():
         where = tuple(int(i) for i in differs.nonzero()[0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from spec_tests import expectations
 from spec_tests.plan import BUNDLES, REJECTIONS, Cell, Plan, Settings, Verdict, make_plan
-from spec_tests.registry import nearest
+from spec_tests.registry import UsageError, nearest
 from spec_tests.report.records import Records
 from spec_tests.report.terminal import Terminal
 
@@ -55,10 +55,6 @@ examples
   genspec verify my_subjects.py --report out/        then open out/index.html"""
 
 
-class UsageError(Exception):
-    """Bad usage; the message says what and where, and the exit status is 2."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     options = _parser().parse_args(arguments)
@@ -90,36 +86,86 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = commands.add_parser(
-        "verify", help="judge implementations", description=_VERIFY, epilog=_VERDICTS,
+        "verify",
+        help="judge implementations",
+        description=_VERIFY,
+        epilog=_VERDICTS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = verify.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="a file, a module, or a built-in bundle")
-    add("--claims", action="append", default=[], metavar="GLOB",
-        help="judge only claims whose id matches, such as 'vae.*' (repeatable)")
-    add("--subject", action="append", default=[], metavar="GLOB",
-        help="judge only subjects whose name matches (repeatable)")
-    add("--device", action="append", default=[], metavar="DEVICE",
-        help="cpu, cuda, cuda:1, ... or all (repeatable; default cpu)")
-    add("--dtype", action="append", default=[], metavar="DTYPE",
-        help="float64, float32 or all (default: each claim's own, mostly float64)")
-    add("--profile", choices=("quick", "ci", "thorough"), default="ci",
-        help="examples for each claim: 10, 40 or 1000 (default ci)")
+    add(
+        "--claims",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="judge only claims whose id matches, such as 'vae.*' (repeatable)",
+    )
+    add(
+        "--subject",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="judge only subjects whose name matches (repeatable)",
+    )
+    add(
+        "--device",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, ... or all (repeatable; default cpu)",
+    )
+    add(
+        "--dtype",
+        action="append",
+        default=[],
+        metavar="DTYPE",
+        help="float64, float32 or all (default: each claim's own, mostly float64)",
+    )
+    add(
+        "--profile",
+        choices=("quick", "ci", "thorough"),
+        default="ci",
+        help="examples for each claim: 10, 40 or 1000 (default ci)",
+    )
     add("--seed", type=int, default=0, help="draws other examples (default 0)")
-    add("--time-limit", type=_positive, default=60.0, metavar="SECONDS",
-        help="for one claim of one subject (default 60)")
-    add("--memory-limit", type=_positive, default=4.0, metavar="GIB",
-        help="for one subject's process, beyond what importing takes (default 4; not on GPUs)")
+    add(
+        "--time-limit",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="for one claim of one subject (default 60)",
+    )
+    add(
+        "--memory-limit",
+        type=_positive,
+        default=4.0,
+        metavar="GIB",
+        help="for one subject's process, beyond what importing takes (default 4; not on GPUs)",
+    )
     add("--jobs", type=int, default=0, metavar="N", help="processes at a time (default: the cores)")
-    add("--report", type=Path, metavar="DIR",
-        help="write verdicts.jsonl, junit.xml and index.html there")
+    add(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write verdicts.jsonl, junit.xml and index.html there",
+    )
     add("--resume", action="store_true", help="keep what --report DIR has decided; run the rest")
-    add("--expect", type=Path, action="append", default=[], metavar="FILE",
-        help="TOML file of known violations, applied strictly")
+    add(
+        "--expect",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="TOML file of known violations, applied strictly",
+    )
     add("--first-violation", action="store_true", help="a subject is done at its first rejection")
     add("--no-shrink", action="store_true", help="report counterexamples as they were drawn")
-    add("--device-audit", action="store_true",
-        help="build and call subjects with a default device on which nothing can be computed")
+    add(
+        "--device-audit",
+        action="store_true",
+        help="build and call subjects with a default device on which nothing can be computed",
+    )
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="judge the I-th of N parts")
     add("--quiet", "-q", action="store_true", help="print rejections and totals only")
     verify.set_defaults(run=verify_command)
@@ -134,7 +180,9 @@ def _add_catalogue(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     explain = commands.add_parser(
         "explain", help="a claim: why it is true, its test, its classic mistakes"
     )
-    explain.add_argument("claim", metavar="CLAIM", help="an id, such as gaussian_kl.additive_over_dims")
+    explain.add_argument(
+        "claim", metavar="CLAIM", help="an id, such as gaussian_kl.additive_over_dims"
+    )
     explain.set_defaults(run=listing.explain_command)
     matrix = commands.add_parser("kill-matrix", help="which claims reject which mutants")
     matrix.add_argument("--contract", metavar="NAME", help="one contract only")
@@ -167,8 +215,12 @@ def verify_command(options: argparse.Namespace) -> int:
         known += expectations.shipped(bundle) if bundle in options.sources else []
     _check_writable(options)
     settings = Settings(
-        profile=options.profile, seed=options.seed, time_limit=options.time_limit,
-        memory_limit=options.memory_limit, shrink=not options.no_shrink, jobs=options.jobs,
+        profile=options.profile,
+        seed=options.seed,
+        time_limit=options.time_limit,
+        memory_limit=options.memory_limit,
+        shrink=not options.no_shrink,
+        jobs=options.jobs,
         first_violation=options.first_violation,
     )
     terminal = Terminal(options.quiet)
@@ -180,8 +232,11 @@ def verify_command(options: argparse.Namespace) -> int:
 
 
 def _verify(
-    options: argparse.Namespace, harness: Harness, settings: Settings,
-    known: list[expectations.Expectation], terminal: Terminal,
+    options: argparse.Namespace,
+    harness: Harness,
+    settings: Settings,
+    known: list[expectations.Expectation],
+    terminal: Terminal,
 ) -> int:
     devices, absent = _devices(options.device, harness.devices)
     dtypes = _dtypes(options.dtype)
@@ -190,14 +245,22 @@ def _verify(
     for problem in problems:
         print(f"genspec: {problem}", file=sys.stderr)
     plan = make_plan(
-        harness.claims, sources, patterns=options.claims, subjects=options.subject,
-        devices=devices, dtypes=dtypes, shard=options.shard, audit=options.device_audit,
+        harness.claims,
+        sources,
+        patterns=options.claims,
+        subjects=options.subject,
+        devices=devices,
+        dtypes=dtypes,
+        shard=options.shard,
+        audit=options.device_audit,
     )
     if not plan.cells:
         if not problems:
             names = [card.name for source in sources for card in source.subjects]
-            raise UsageError(f"nothing to judge: no planned claim fits the subjects {names}"
-                             + (f" and --subject {options.subject}" if options.subject else ""))
+            raise UsageError(
+                f"nothing to judge: no planned claim fits the subjects {names}"
+                + (f" and --subject {options.subject}" if options.subject else "")
+            )
         return 2
     verdicts = _judge(options, harness, settings, plan, terminal)
     stale = expectations.apply(known, verdicts)
@@ -205,8 +268,10 @@ def _verify(
     for device in absent:
         terminal.line(f"skipped: device {device} is absent on this machine")
     for entry in stale:
-        terminal.line(f"no longer {entry.verdict}: {entry.subject} {entry.claim}, which an "
-                      f"expectation lists ({entry.reason}); remove the entry")
+        terminal.line(
+            f"no longer {entry.verdict}: {entry.subject} {entry.claim}, which an "
+            f"expectation lists ({entry.reason}); remove the entry"
+        )
     if options.report:
         _write_reports(options.report, verdicts, harness, plan)
         terminal.line(f"report: {options.report / 'index.html'}")
@@ -217,7 +282,10 @@ def _verify(
 
 
 def _judge(
-    options: argparse.Namespace, harness: Harness, settings: Settings, plan: Plan,
+    options: argparse.Namespace,
+    harness: Harness,
+    settings: Settings,
+    plan: Plan,
     terminal: Terminal,
 ) -> list[Verdict]:
     """Runs what is not yet decided; returns a verdict for every planned cell, in the plan's order."""
@@ -235,9 +303,11 @@ def _judge(
         harness.run(plan, settings, set(found), record)
     finally:
         ordered = [found[cell.key] for cell in plan.cells if cell.key in found]
-    done = {
-        (v.contract, v.subject) for v in ordered if v.verdict in REJECTIONS
-    } if settings.first_violation else set()
+    done = (
+        {(v.contract, v.subject) for v in ordered if v.verdict in REJECTIONS}
+        if settings.first_violation
+        else set()
+    )
     for cell in plan.cells:
         if cell.key not in found and (cell.contract, cell.subject) not in done:
             ordered.append(_missing(cell, settings))
@@ -247,8 +317,16 @@ def _judge(
 
 
 def _missing(cell: Cell, settings: Settings) -> Verdict:
-    return Verdict(cell.claim, cell.contract, cell.subject, cell.device, cell.dtype, "missing",
-                   "planned, but no verdict was reached", seed=settings.seed)
+    return Verdict(
+        cell.claim,
+        cell.contract,
+        cell.subject,
+        cell.device,
+        cell.dtype,
+        "missing",
+        "planned, but no verdict was reached",
+        seed=settings.seed,
+    )
 
 
 def _write_reports(directory: Path, verdicts: list[Verdict], harness: Harness, plan: Plan) -> None:
@@ -273,8 +351,9 @@ def _check_writable(options: argparse.Namespace) -> None:
         probe.touch()
         probe.unlink()
     except OSError as failure:
-        raise UsageError(f"--report {options.report}: cannot be written to ({failure.strerror})") \
-            from failure
+        raise UsageError(
+            f"--report {options.report}: cannot be written to ({failure.strerror})"
+        ) from failure
 
 
 def _check_patterns(patterns: list[str], known: list[str]) -> None:
@@ -297,14 +376,17 @@ def _devices(wanted: list[str], present: list[str]) -> tuple[list[str], list[str
         if device == "all":
             chosen += present
         elif kind not in ("cpu", "cuda", "mps", "xpu") or (index and not index.isdigit()):
-            raise UsageError(f"--device {device!r} is no torch device; present: {', '.join(present)}")
+            raise UsageError(
+                f"--device {device!r} is no torch device; present: {', '.join(present)}"
+            )
         elif device in present or f"{device}:0" in present:
             chosen.append(device)
         else:
             absent.append(device)
     if not chosen:
-        raise UsageError(f"--device {' '.join(absent)}: absent on this machine; present: "
-                         f"{', '.join(present)}")
+        raise UsageError(
+            f"--device {' '.join(absent)}: absent on this machine; present: {', '.join(present)}"
+        )
     return list(dict.fromkeys(chosen)), absent
 
 

@@ -19,8 +19,16 @@ from torch.utils._pytree import tree_leaves
 
 __all__ = ["DeviceAudit", "MixedDevices"]
 
-_COPIES = ("aten::_to_copy", "aten::copy_", "aten::index", "aten::index_put", "aten::index_put_",
-           "aten::_index_put_impl_", "aten::set_", "aten::to")
+_COPIES = (
+    "aten::_to_copy",
+    "aten::copy_",
+    "aten::index",
+    "aten::index_put",
+    "aten::index_put_",
+    "aten::_index_put_impl_",
+    "aten::set_",
+    "aten::to",
+)
 
 
 class MixedDevices(Exception):
@@ -40,7 +48,8 @@ class DeviceAudit(TorchDispatchMode):
             if len(devices) > 1:
                 shapes = [
                     f"{tuple(t.shape)} on the {'CPU' if t.device.type == 'cpu' else 'other device'}"
-                    for t in leaves if isinstance(t, Tensor) and t.ndim > 0
+                    for t in leaves
+                    if isinstance(t, Tensor) and t.ndim > 0
                 ]
                 raise MixedDevices(f"{name.removeprefix('aten::')} met {' and '.join(shapes)}")
         return func(*args, **(kwargs or {}))

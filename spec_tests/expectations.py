@@ -46,8 +46,12 @@ class Expectation:
 
     def covers(self, verdict: Verdict) -> bool:
         """Whether the entry speaks of this verdict's cell."""
-        pairs = [(verdict.claim, self.claim), (verdict.subject, self.subject),
-                 (verdict.device, self.device), (verdict.dtype, self.dtype)]
+        pairs = [
+            (verdict.claim, self.claim),
+            (verdict.subject, self.subject),
+            (verdict.device, self.device),
+            (verdict.dtype, self.dtype),
+        ]
         return all(name == p or fnmatch.fnmatchcase(name, p) for name, p in pairs)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -93,9 +92,20 @@ def general_claim(
                 continue
             id = f"{contract.name}.{name}"
             entry = Claim(
-                id, contract.name, statement, ("contracts.md, conventions",), inspect.cleandoc(why),
-                (), test, {"case": strategy}, place_of(test), dtypes, 0.0, effort,
-                general=True, when=when,
+                id,
+                contract.name,
+                statement,
+                ("contracts.md, conventions",),
+                inspect.cleandoc(why),
+                (),
+                test,
+                {"case": strategy},
+                place_of(test),
+                dtypes,
+                0.0,
+                effort,
+                general=True,
+                when=when,
             )
             CLAIMS.add(id, entry)
         test.general_claim = name  # type: ignore[attr-defined]

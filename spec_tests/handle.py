@@ -67,7 +67,10 @@ class Handle:
     """
 
     def __init__(
-        self, entry: Subject, contract: Contract, device: str = "cpu",
+        self,
+        entry: Subject,
+        contract: Contract,
+        device: str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.entry, self.contract = entry, contract
@@ -137,8 +140,12 @@ class Handle:
             raise SubjectError(_blame(failure, self.entry.place)) from failure
 
     def invoke(
-        self, function: Callable[..., Any], member: str, config: Any,
-        arguments: tuple[Any, ...], keywords: dict[str, Any],
+        self,
+        function: Callable[..., Any],
+        member: str,
+        config: Any,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
     ) -> Any:
         """Calls ``function``, a member of this subject, and checks what it returns."""
         given, named = arguments, keywords
@@ -269,7 +276,9 @@ class Built:
         if function is None:
             if member in self.handle.contract.optional:
                 raise NotOffered(f"no {member}")
-            raise Violation(f"{_describe(self.raw)} has no member {member!r}, which the contract asks for")
+            raise Violation(
+                f"{_describe(self.raw)} has no member {member!r}, which the contract asks for"
+            )
 
         def call(*arguments: Any, **keywords: Any) -> Any:
             return self.handle.invoke(function, member, self.config, arguments, keywords)

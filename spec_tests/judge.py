@@ -34,7 +34,6 @@ _TORCH = TorchGenerator()  # Hypothesis holds only a weak reference
 register_random(_TORCH)  # type: ignore[arg-type]
 
 
-
 def _ignore_local_constants() -> None:
     """Keeps Hypothesis from drawing numbers that it finds in the source of local modules.
 
@@ -261,8 +260,14 @@ def _explore(search: _Search, strategies: dict[str, Any], examples: int, seed: i
         search.example(drawn)
 
     test = settings(
-        max_examples=examples, deadline=None, database=None, phases=phases, derandomize=False,
-        suppress_health_check=list(HealthCheck), report_multiple_bugs=False, print_blob=False,
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=phases,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
     )(hypothesis_seed(seed)(given(**strategies)(body)))
     try:
         test()

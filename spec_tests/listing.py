@@ -6,16 +6,16 @@ import argparse
 import inspect
 import textwrap
 
-from spec_tests.registry import CLAIMS, CONTRACTS, Claim, Contract, nearest
+from spec_tests.registry import CLAIMS, CONTRACTS, Claim, Contract, UsageError, nearest
 
 __all__ = ["claims_command", "explain_command", "kill_matrix_command"]
 
 
 def _contract(name: str | None) -> list[Contract]:
     """The named contract, or all of them by family."""
-    from spec_tests.cli import UsageError
-    from spec_tests.contracts import CONTRACTS as known
+    from spec_tests import contracts
 
+    known = contracts.CONTRACTS
     if name is not None and name not in known:
         raise UsageError(f"unknown contract {name!r}{nearest(name, list(known))}")
     chosen = [known[name]] if name else list(known.values())
@@ -35,15 +35,16 @@ def claims_command(options: argparse.Namespace) -> int:
             mark = "general" if claim.general else ""
             print(f"  {claim.id:<52} {claim.title:<60} {mark}".rstrip())
         print()
-    print(f"{sum(c.contract in {k.name for k in contracts} for c in known)} claims; "
-          f"`genspec explain CLAIM` tells more of one")
+    print(
+        f"{sum(c.contract in {k.name for k in contracts} for c in known)} claims; "
+        f"`genspec explain CLAIM` tells more of one"
+    )
     return 0
 
 
 def explain_command(options: argparse.Namespace) -> int:
     """Everything about one claim: statement, reason, sources, assumptions, test, mutants."""
     from spec_tests import catalogue
-    from spec_tests.cli import UsageError
 
     known = {claim.id: claim for claim in catalogue.claims()}
     if options.claim not in known:
@@ -65,7 +66,12 @@ def explanation(claim: Claim) -> str:
     parts += [textwrap.indent(claim.statement.strip(), "    "), ""]
     if claim.contract in CONTRACTS:
         parts += [f"Contract: {CONTRACTS[claim.contract].signature}", ""]
-    parts += ["Why it is true", "--------------", textwrap.fill(" ".join(claim.why.split()), 96), ""]
+    parts += [
+        "Why it is true",
+        "--------------",
+        textwrap.fill(" ".join(claim.why.split()), 96),
+        "",
+    ]
     if claim.assumptions:
         parts += ["Assumes: " + "; ".join(claim.assumptions), ""]
     parts += ["Sources: " + "; ".join(claim.sources), ""]
@@ -76,8 +82,10 @@ def explanation(claim: Claim) -> str:
     if mistakes:
         parts += ["Classic mistakes that it rejects", "--------------------------------"]
         for entry in mistakes:
-            parts += [f"{entry.name} ({entry.place}): {' '.join(entry.doc.split())}",
-                      textwrap.indent(inspect.getsource(entry.make), "    ")]
+            parts += [
+                f"{entry.name} ({entry.place}): {' '.join(entry.doc.split())}",
+                textwrap.indent(inspect.getsource(entry.make), "    "),
+            ]
     return "\n".join(parts)
 
 
@@ -103,8 +111,10 @@ def kill_matrix_command(options: argparse.Namespace) -> int:
         rows = {}
         for entry in mutants:
             rows[entry.name] = "".join(
-                "x" if judge(c, entry, dtype=c.dtypes[0], profile=PROFILES["ci"],
-                             shrink=False).verdict in REJECTIONS else "."
+                "x"
+                if judge(c, entry, dtype=c.dtypes[0], profile=PROFILES["ci"], shrink=False).verdict
+                in REJECTIONS
+                else "."
                 for c in claims
             )
         print(_matrix(name, claims, rows), flush=True)
@@ -120,6 +130,8 @@ def _matrix(name: str, claims: list[Claim], rows: dict[str, str]) -> str:
     lines += [f"  {number:>2} {claim.id}" for number, claim in enumerate(claims, 1)]
     width = max(len(row) for row in rows)
     lines += ["", " " * (width + 2) + " ".join(f"{n:>2}" for n in range(1, len(claims) + 1))]
-    lines += [f"{row:<{width}}  " + " ".join(f"{mark:>2}" for mark in marks)
-              for row, marks in rows.items()]
+    lines += [
+        f"{row:<{width}}  " + " ".join(f"{mark:>2}" for mark in marks)
+        for row, marks in rows.items()
+    ]
     return "\n".join(lines) + "\n"

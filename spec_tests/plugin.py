@@ -50,8 +50,13 @@ class Cell:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("genspec", "claims about generative models")
     add = group.addoption
-    add("--subjects", action="append", default=[], metavar="SOURCE",
-        help="a file, module or bundle to judge (repeatable; default: reference)")
+    add(
+        "--subjects",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="a file, module or bundle to judge (repeatable; default: reference)",
+    )
     add("--claims", action="append", default=[], metavar="GLOB", help="claims to judge")
     add("--device", action="append", default=[], metavar="DEVICE", help="cpu, cuda, ... or all")
     add("--dtype", action="append", default=[], metavar="DTYPE", help="float64, float32 or all")
@@ -83,12 +88,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
     cells = [
         Cell(claim, entry, device, dtype)
-        for claim in claims if _wanted(claim, config)
-        for entry in _subjects(config) if entry.contract == claim.contract
+        for claim in claims
+        if _wanted(claim, config)
+        for entry in _subjects(config)
+        if entry.contract == claim.contract
         for device in _devices(config)
         if {"accelerator": device != "cpu", "audit": config.getoption("device_audit")}.get(
-            claim.when, True)
-        for dtype in _dtypes(config) or claim.dtypes[:1] if dtype in claim.dtypes
+            claim.when, True
+        )
+        for dtype in _dtypes(config) or claim.dtypes[:1]
+        if dtype in claim.dtypes
     ]
     _parametrize(metafunc, cells)
 
@@ -104,9 +113,14 @@ def _claims_of(function: Any) -> list[Claim]:
     if hasattr(function, "claim_id"):
         return [CLAIMS[function.claim_id]]
     name = getattr(function, "general_claim", None)
-    return sorted(
-        (c for c in CLAIMS if c.general and c.id.endswith(f".{name}")), key=lambda claim: claim.id
-    ) if name else []
+    return (
+        sorted(
+            (c for c in CLAIMS if c.general and c.id.endswith(f".{name}")),
+            key=lambda claim: claim.id,
+        )
+        if name
+        else []
+    )
 
 
 def _wanted(claim: Claim, config: pytest.Config) -> bool:
@@ -145,8 +159,11 @@ def _absent(device: str) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     callspec = getattr(pyfuncitem, "callspec", None)
-    cell = next((v for v in callspec.params.values() if isinstance(v, Cell)), None) \
-        if callspec else None
+    cell = (
+        next((v for v in callspec.params.values() if isinstance(v, Cell)), None)
+        if callspec
+        else None
+    )
     if cell is None:
         return None
     config = pyfuncitem.config
@@ -154,8 +171,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         pytest.skip(f"device {cell.device} is absent on this machine")
     with _time_limit(config.getoption("time_limit")):
         verdict = judge(
-            cell.claim, cell.entry, device=cell.device, dtype=cell.dtype,
-            profile=PROFILES[config.getoption("profile")], seed=config.getoption("genspec_seed"),
+            cell.claim,
+            cell.entry,
+            device=cell.device,
+            dtype=cell.dtype,
+            profile=PROFILES[config.getoption("profile")],
+            seed=config.getoption("genspec_seed"),
         )
     _record(verdict, config.getoption("verdicts"))
     pyfuncitem.user_properties.append(("verdict", verdict.verdict))
@@ -168,9 +189,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def _failure(cell: Cell, verdict: Verdict) -> str:
     counterexample = verdict.counterexample.replace("\n", "\n    ")
-    return (f"{verdict.verdict}: {cell.claim.id} by {cell.entry.name} ({cell.entry.place})\n"
-            f"  {cell.claim.contract} {cell.claim.title}\n  {verdict.message}\n"
-            f"  counterexample:\n    {counterexample}")
+    return (
+        f"{verdict.verdict}: {cell.claim.id} by {cell.entry.name} ({cell.entry.place})\n"
+        f"  {cell.claim.contract} {cell.claim.title}\n  {verdict.message}\n"
+        f"  counterexample:\n    {counterexample}"
+    )
 
 
 def _record(verdict: Verdict, path: Path | None) -> None:

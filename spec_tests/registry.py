@@ -25,11 +25,12 @@ __all__ = [
     "NotOffered",
     "Place",
     "Probe",
-    "Result",
     "RegistrationError",
     "Registry",
+    "Result",
     "Subject",
     "Unsupported",
+    "UsageError",
     "claim",
     "control",
     "mutant",
@@ -52,6 +53,10 @@ class NotOffered(Unsupported):
 
 class RegistrationError(ValueError):
     """An entry that cannot be registered; the message names the place in the adapter."""
+
+
+class UsageError(Exception):
+    """Bad usage of the command line; the message says what and where, and the exit status is 2."""
 
 
 @dataclass(frozen=True)
@@ -303,9 +308,7 @@ def _known_contracts() -> list[str]:
     return list(CONTRACTS)
 
 
-def subject(
-    contract: str, *, name: str | None = None, arrays: str = "torch"
-) -> Callable[[F], F]:
+def subject(contract: str, *, name: str | None = None, arrays: str = "torch") -> Callable[[F], F]:
     r"""Registers an implementation to be judged.
 
     Args:
@@ -334,7 +337,10 @@ def subject(
 
 
 def mutant(
-    contract: str, *, rejected_by: tuple[str, ...] | list[str], name: str | None = None,
+    contract: str,
+    *,
+    rejected_by: tuple[str, ...] | list[str],
+    name: str | None = None,
     arrays: str = "torch",
 ) -> Callable[[F], F]:
     """Registers a known-wrong implementation with the ids of the claims that must reject it."""
@@ -347,9 +353,7 @@ def mutant(
     return register
 
 
-def control(
-    contract: str, *, name: str | None = None, arrays: str = "torch"
-) -> Callable[[F], F]:
+def control(contract: str, *, name: str | None = None, arrays: str = "torch") -> Callable[[F], F]:
     """Registers an unusual but right implementation that every claim must accept."""
 
     def register(make: F) -> F:

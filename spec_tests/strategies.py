@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-__all__ = ["reals", "integers_below", "normals", "positives", "simplexes", "simplex_pairs", "sizes"]
+__all__ = ["integers_below", "normals", "positives", "reals", "simplex_pairs", "simplexes", "sizes"]
 
 
 def sizes(smallest: int, largest: int) -> st.SearchStrategy[int]:
@@ -46,7 +46,9 @@ def normals(
     return st.integers(0, 2**31 - 1).map(fill)
 
 
-def positives(shape: tuple[int, ...], low: float = 0.05, high: float = 2.0) -> st.SearchStrategy[Tensor]:
+def positives(
+    shape: tuple[int, ...], low: float = 0.05, high: float = 2.0
+) -> st.SearchStrategy[Tensor]:
     """Tensors of ``shape`` with entries in ``[low, high]``, ``low > 0``."""
     count = int(torch.Size(shape).numel())
     entries = st.lists(st.floats(low, high), min_size=count, max_size=count)

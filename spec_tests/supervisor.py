@@ -116,7 +116,9 @@ class Harness:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "spec_tests.zygote", str(theirs.fileno()), str(pipe.write_end)],
-            pass_fds=(theirs.fileno(), pipe.write_end), env=environment, stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(), pipe.write_end),
+            env=environment,
+            stdin=subprocess.DEVNULL,
         )
         theirs.close()
         pipe.sent()
@@ -158,12 +160,15 @@ class Harness:
                 continue
             problems += facts["problems"]
             if facts["cuda"]:
-                problems.append(f"{name}: initialises CUDA while being imported, which processes "
-                                f"forked from it cannot use; move that into the adapters")
+                problems.append(
+                    f"{name}: initialises CUDA while being imported, which processes "
+                    f"forked from it cannot use; move that into the adapters"
+                )
             cards = tuple(self._unique(facts["subjects"], sources, problems))
             if not cards and not facts["problems"]:
-                problems.append(f"{name}: registers no subject; decorate one with "
-                                f"@subject(\"contract\")")
+                problems.append(
+                    f'{name}: registers no subject; decorate one with @subject("contract")'
+                )
             source = Source(name, cards, tuple(facts["problems"]))
             self.zygotes[name] = Zygote(source, control, facts["pid"])
             sources.append(source)
@@ -180,8 +185,10 @@ class Harness:
             if first is None:
                 yield card
             else:
-                problems.append(f"two subjects are called '{card.contract}' '{card.name}': the first "
-                                f"at {first}, the second at {card.place}")
+                problems.append(
+                    f"two subjects are called '{card.contract}' '{card.name}': the first "
+                    f"at {first}, the second at {card.place}"
+                )
 
     def _start_loading(self, name: str) -> tuple[Pipe, socket.socket]:
         ours, theirs = socket.socketpair()
@@ -206,7 +213,10 @@ class Harness:
         return facts
 
     def run(
-        self, plan: Plan, settings: Settings, decided: set[tuple[str, str, str, str]],
+        self,
+        plan: Plan,
+        settings: Settings,
+        decided: set[tuple[str, str, str, str]],
         record: Callable[[Verdict], None],
     ) -> None:
         """Judges every cell that is not ``decided`` and hands each verdict to ``record``."""
@@ -237,7 +247,10 @@ class _Run:
     """The event loop of one run."""
 
     def __init__(
-        self, harness: Harness, settings: Settings, record: Callable[[Verdict], None],
+        self,
+        harness: Harness,
+        settings: Settings,
+        record: Callable[[Verdict], None],
         queue: deque[tuple[Zygote, SubjectCard, list[Cell]]],
     ) -> None:
         self.harness, self.settings, self.queue = harness, settings, queue
@@ -260,9 +273,14 @@ class _Run:
     def _launch(self, zygote: Zygote, card: SubjectCard, cells: list[Cell]) -> None:
         s = self.settings
         request = {
-            "contract": card.contract, "subject": card.name, "profile": s.profile, "seed": s.seed,
-            "shrink": s.shrink, "first_violation": s.first_violation,
-            "memory_limit": s.memory_limit, "time_limit": s.time_limit,
+            "contract": card.contract,
+            "subject": card.name,
+            "profile": s.profile,
+            "seed": s.seed,
+            "shrink": s.shrink,
+            "first_violation": s.first_violation,
+            "memory_limit": s.memory_limit,
+            "time_limit": s.time_limit,
             "cells": [(i, (c.claim, c.device, c.dtype)) for i, c in enumerate(cells)],
         }
         try:
@@ -323,8 +341,14 @@ class _Run:
         cell = job.cells[job.decided]
         seconds = time.monotonic() - job.started
         if job.failing is not None:
-            self._record(job.zygote, cell, job.failing["verdict"], job.failing["message"],
-                         job.failing["counterexample"], seconds)
+            self._record(
+                job.zygote,
+                cell,
+                job.failing["verdict"],
+                job.failing["message"],
+                job.failing["counterexample"],
+                seconds,
+            )
         elif job.timed_out:
             text = f"no verdict within {self.settings.time_limit:g} s (--time-limit)"
             self._record(job.zygote, cell, "timeout", text, "", seconds)
@@ -344,13 +368,27 @@ class _Run:
                     continue
 
     def _record(
-        self, zygote: Zygote, cell: Cell, kind: str = "", message: str = "",
-        counterexample: str = "", seconds: float = 0.0, verdict: Verdict | None = None,
+        self,
+        zygote: Zygote,
+        cell: Cell,
+        kind: str = "",
+        message: str = "",
+        counterexample: str = "",
+        seconds: float = 0.0,
+        verdict: Verdict | None = None,
     ) -> None:
         if verdict is None:
             verdict = Verdict(
-                cell.claim, cell.contract, cell.subject, cell.device, cell.dtype, kind, message,
-                counterexample, seed=self.settings.seed, seconds=round(seconds, 4),
+                cell.claim,
+                cell.contract,
+                cell.subject,
+                cell.device,
+                cell.dtype,
+                kind,
+                message,
+                counterexample,
+                seed=self.settings.seed,
+                seconds=round(seconds, 4),
             )
         if verdict.verdict not in ("holds", "unsupported"):
             verdict.reproduce = reproduce(zygote.source.name, cell, self.settings)
@@ -359,8 +397,21 @@ class _Run:
 
 def reproduce(source: str, cell: Cell, settings: Settings) -> str:
     """One command that judges one cell again, drawing the same examples."""
-    words = ["genspec", "verify", source, "--subject", cell.subject, "--claims", cell.claim,
-             "--device", cell.device, "--dtype", cell.dtype, "--seed", str(settings.seed)]
+    words = [
+        "genspec",
+        "verify",
+        source,
+        "--subject",
+        cell.subject,
+        "--claims",
+        cell.claim,
+        "--device",
+        cell.device,
+        "--dtype",
+        cell.dtype,
+        "--seed",
+        str(settings.seed),
+    ]
     if settings.profile != "ci":
         words += ["--profile", settings.profile]
     if settings.time_limit != Settings.time_limit:

@@ -100,8 +100,12 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 
 
 def _child(
-    control: socket.socket, answer: Answer, request: dict[str, Any], descriptors: list[int],
-    handle: Callable[[dict[str, Any], Answer], None], others: list[Answer],
+    control: socket.socket,
+    answer: Answer,
+    request: dict[str, Any],
+    descriptors: list[int],
+    handle: Callable[[dict[str, Any], Answer], None],
+    others: list[Answer],
 ) -> None:
     """The forked side: answers one request and ends."""
     signal.set_wakeup_fd(-1)
@@ -190,8 +194,15 @@ def judge_cells(entry: Any, job: dict[str, Any], answer: Answer) -> None:
             )
 
         verdict = judge(
-            CLAIMS[claim], entry, device=device, dtype=dtype, profile=PROFILES[job["profile"]],
-            seed=job["seed"], shrink=job["shrink"], seconds=job["time_limit"] / 2, on_failure=note,
+            CLAIMS[claim],
+            entry,
+            device=device,
+            dtype=dtype,
+            profile=PROFILES[job["profile"]],
+            seed=job["seed"],
+            shrink=job["shrink"],
+            seconds=job["time_limit"] / 2,
+            on_failure=note,
         )
         answer.send(index=index, decided=verdict.line())
         if job["first_violation"] and verdict.verdict in ("violated", "error"):
@@ -238,9 +249,17 @@ def describe_claims() -> dict[str, Any]:
 
     return {
         c.id: {
-            "id": c.id, "contract": c.contract, "family": c.family, "title": c.title,
-            "statement": c.statement, "why": c.why, "sources": c.sources, "dtypes": c.dtypes,
-            "error": c.error, "place": str(c.place), "code": inspect.getsource(c.test),
+            "id": c.id,
+            "contract": c.contract,
+            "family": c.family,
+            "title": c.title,
+            "statement": c.statement,
+            "why": c.why,
+            "sources": c.sources,
+            "dtypes": c.dtypes,
+            "error": c.error,
+            "place": str(c.place),
+            "code": inspect.getsource(c.test),
             "when": c.when,
         }
         for c in catalogue.claims()
@@ -262,8 +281,11 @@ def main() -> None:
         from spec_tests.contracts import CONTRACTS
 
         answer.send(
-            claims=describe_claims(), contracts=sorted(CONTRACTS), torch=torch.__version__,
-            devices=["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+            claims=describe_claims(),
+            contracts=sorted(CONTRACTS),
+            torch=torch.__version__,
+            devices=["cpu"]
+            + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
             + (["mps"] if torch.backends.mps.is_available() else []),
         )
         warm_up()

@@ -101,7 +101,7 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
             while lines and (not lines[0].strip() or lines[0].startswith(" ")):
                 taken.append(lines.pop(0))
             first = [start[2]] if start[1] == "math" and start[2] else []
-            body = "\n".join(first + [textwrap.dedent("\n".join(taken[1:])).strip("\n")])
+            body = "\n".join([*first, textwrap.dedent("\n".join(taken[1:])).strip("\n")])
             kind = start[1] if start[1] == "math" else f"code-block {start[2] or 'text'}"
             yield kind, body
         else:

@@ -49,7 +49,7 @@ LECTURE = "CS182 L19"
 LOGS = ("minimax", "non_saturating")
 
 
-# The losses of the game ----------------------------------------------------------------------------
+# The losses of the game --------------------------------------------------------------------------
 
 
 def _array(x: Tensor) -> np.ndarray[Any, Any]:
@@ -574,7 +574,7 @@ def test_one_players_loss_remembers_nothing_of_the_others(
     )
 
 
-# The gradient penalty --------------------------------------------------------------------------------
+# The gradient penalty ----------------------------------------------------------------------------
 
 SHAPES = ((5,), (1,), (2, 3, 4))
 
@@ -930,7 +930,7 @@ def test_fakes_may_carry_the_generators_graph(
     )
 
 
-# The R1 penalty ---------------------------------------------------------------------------------------
+# The R1 penalty ----------------------------------------------------------------------------------
 
 
 @claim(
@@ -1059,7 +1059,7 @@ def test_a_flat_discriminator_costs_nothing_and_stays_finite(
             )
 
 
-# Spectral normalisation -------------------------------------------------------------------------------
+# Spectral normalisation --------------------------------------------------------------------------
 
 MAKES = (
     "wide",
@@ -1400,7 +1400,7 @@ def test_outer_products_are_normalised_and_have_their_gradient(
     _judge_gradient(subject, layer, made, x)
 
 
-# Weight clipping --------------------------------------------------------------------------------------
+# Weight clipping ---------------------------------------------------------------------------------
 
 
 def clippings(makes: tuple[str, ...] = ("patchwork", "layer", "sequence", "empty")) -> Any:
@@ -1561,7 +1561,7 @@ def test_the_parameters_are_changed_in_place(
     check.that(not still, f"an optimiser made before the clipping does not move {sorted(still)}")
 
 
-# Theory: the game -------------------------------------------------------------------------------------
+# Theory: the game --------------------------------------------------------------------------------
 
 
 def _js(p: np.ndarray[Any, Any], q: np.ndarray[Any, Any]) -> float:
@@ -1684,7 +1684,7 @@ def test_a_tabular_generator_finds_the_data(
     )
 
 
-# Theory: slopes ---------------------------------------------------------------------------------------
+# Theory: slopes ----------------------------------------------------------------------------------
 
 
 @st.composite

@@ -22,7 +22,7 @@ from spec_tests.general import (
 )
 from spec_tests.handle import Built, Handle, SubjectError, placed
 from spec_tests.numerics import gradients, slope
-from spec_tests.registry import NotOffered, Probe, Unsupported
+from spec_tests.registry import NotOffered, Probe
 from spec_tests.state import generators, modes, seed_everything
 from spec_tests.tolerance import eps, guarded, rounding
 
@@ -35,7 +35,9 @@ def allowed(probe: Probe, value: Tensor, length: int = 64) -> float:
     return bound(dtype, length=length, scale=max(size, 1.0))
 
 
-def agree(probe: Probe, actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], what: str) -> None:
+def agree(
+    probe: Probe, actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], what: str
+) -> None:
     """Result by result, ``actual`` equals ``expected`` up to rounding."""
     for index, (one, other) in enumerate(zip(actual, expected, strict=True)):
         part = f" (part {index})" if len(expected) > 1 else ""
@@ -61,11 +63,16 @@ def _photograph(value: Any) -> list[tuple[str, Any]]:
     """What a subject could change about an input, as comparable items."""
     if isinstance(value, Tensor):
         grad = None if value.grad is None else value.grad.clone()
-        return [("values", value.detach().clone()), ("requires_grad", value.requires_grad),
-                ("grad", grad)]
+        return [
+            ("values", value.detach().clone()),
+            ("requires_grad", value.requires_grad),
+            ("grad", grad),
+        ]
     seen: list[tuple[str, Any]] = []
     for module in modules_in(value):
-        seen += [(f"mode of {name or 'the module'}", m.training) for name, m in module.named_modules()]
+        seen += [
+            (f"mode of {name or 'the module'}", m.training) for name, m in module.named_modules()
+        ]
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             seen += [(f"{name}: {what}", item) for what, item in _photograph(tensor)]
     return seen
@@ -92,16 +99,16 @@ def test_leaves_its_inputs_as_they_were(
 ) -> None:
     probe = probe_of(subject, case)
     target = start(subject, case)
-    inputs = _leaves(probe, case.inputs) if subject.training else clone(case.inputs)
-    for module in modules_in(inputs):
-        for parameter in module.parameters():
-            parameter.grad = torch.ones_like(parameter)
-    watched = {name: value for name, value in inputs.items() if name not in probe.changes}
-    before = {name: _photograph(value) for name, value in watched.items()}
-    outputs(probe, target, inputs)
-    for name, value in watched.items():
-        for (what, old), (_, new) in zip(before[name], _photograph(value), strict=True):
-            check.that(_same(old, new), f"the call changed {name} ({what}): {old} became {new}")
+    for inputs in (clone(case.inputs), _leaves(probe, case.inputs)):
+        for module in modules_in(inputs):
+            for parameter in module.parameters():
+                parameter.grad = torch.ones_like(parameter)
+        watched = {name: value for name, value in inputs.items() if name not in probe.changes}
+        before = {name: _photograph(value) for name, value in watched.items()}
+        outputs(probe, target, inputs)
+        for name, value in watched.items():
+            for (what, old), (_, new) in zip(before[name], _photograph(value), strict=True):
+                check.that(_same(old, new), f"the call changed {name} ({what}): {old} became {new}")
 
 
 @general_claim(
@@ -125,12 +132,16 @@ def test_leaves_global_state_as_it_was(
         ends.append(generators())
         for name, value in modes().items():
             check.that(
-                value == settings[name], f"the call changed the {name}: {settings[name]} became {value}"
+                value == settings[name],
+                f"the call changed the {name}: {settings[name]} became {value}",
             )
     for name in ("torch", "numpy", "python"):
         same = getattr(ends[0], name) == getattr(ends[1], name)
-        check.that(not same, f"{name}'s global generator was reseeded: it ends in one state whatever "
-                             f"state it started from")
+        check.that(
+            not same,
+            f"{name}'s global generator was reseeded: it ends in one state whatever "
+            f"state it started from",
+        )
 
 
 @general_claim(
@@ -156,7 +167,9 @@ def test_gives_the_same_result_again(
     r"f(x)\big|_{\nabla\text{ on}} = f(x)\big|_{\nabla\text{ off}}",
     why="""Whether a gradient is asked for is no input: a value that depends on ``requires_grad`` is
     one thing in training and another in evaluation.""",
-    draw=lambda contract: cases(contract, lambda probe: probe.deterministic and bool(probe.differentiable)),
+    draw=lambda contract: cases(
+        contract, lambda probe: probe.deterministic and bool(probe.differentiable)
+    ),
     effort=0.5,
 )
 def test_gives_the_same_value_with_and_without_gradients(
@@ -165,7 +178,9 @@ def test_gives_the_same_value_with_and_without_gradients(
     probe = probe_of(subject, case)
     target = start(subject, case)
     plain = outputs(probe, target, clone(case.inputs))
-    agree(probe, outputs(probe, target, _leaves(probe, case.inputs)), plain, "with requires_grad set")
+    agree(
+        probe, outputs(probe, target, _leaves(probe, case.inputs)), plain, "with requires_grad set"
+    )
 
 
 # Batches, modes, moves ---------------------------------------------------------------------------
@@ -202,8 +217,9 @@ def test_gives_item_by_item_what_it_gives_for_the_batch(
     r"f_{\text{train}}(x) = f_{\text{eval}}(x)",
     why="""What a mode may change is only what the contract asks for (dropout, batch statistics), and
     here nothing does.""",
-    draw=lambda contract: cases(contract, lambda probe: probe.mode_free)
-    if contract.kind == "factory" else None,
+    draw=lambda contract: (
+        cases(contract, lambda probe: probe.mode_free) if contract.kind == "factory" else None
+    ),
 )
 def test_gives_the_same_in_train_and_eval_mode(
     subject: Handle, device: str, dtype: torch.dtype, case: Case
@@ -216,7 +232,12 @@ def test_gives_the_same_in_train_and_eval_mode(
     evaluated = outputs(probe, built, clone(case.inputs))
     built.module.train()
     seed_everything(77)
-    agree(probe, outputs(probe, built, clone(case.inputs)), evaluated, "in train mode, against eval mode,")
+    agree(
+        probe,
+        outputs(probe, built, clone(case.inputs)),
+        evaluated,
+        "in train mode, against eval mode,",
+    )
     built.module.eval()
     agree(probe, outputs(probe, built, clone(case.inputs)), evaluated, "back in eval mode")
 
@@ -253,7 +274,9 @@ def test_computes_the_same_after_moving(
                 f"{_name(probe)} is {other.dtype} after the module moved to float64",
             )
             bound = 4096 * eps(torch.float32) * (1 + other.detach().abs())
-            check.close(one.double(), other, bound, f"{_name(probe)} before the move, against after,")
+            check.close(
+                one.double(), other, bound, f"{_name(probe)} before the move, against after,"
+            )
         else:
             check.equal(one, other, f"{_name(probe)} before the move, against after,")
 
@@ -333,9 +356,7 @@ def test_names_the_device_of_what_it_creates(
     draw=lambda contract: cases(contract, lambda probe: probe.deterministic),
     when="accelerator",
 )
-def test_agrees_with_the_cpu(
-    subject: Handle, device: str, dtype: torch.dtype, case: Case
-) -> None:
+def test_agrees_with_the_cpu(subject: Handle, device: str, dtype: torch.dtype, case: Case) -> None:
     probe = probe_of(subject, case)
     subject.device = torch.device("cpu")
     target = start(subject, case)
@@ -375,8 +396,11 @@ def test_computes_the_same_after_a_state_dict_round_trip(
     old = subject.build(case.config, training=False)
     if case.probe in subject.contract.optional:
         old.needs(case.probe)
-    state = {name: value.clone() for name, value in old.module.state_dict().items()
-             if isinstance(value, Tensor)}
+    state = {
+        name: value.clone()
+        for name, value in old.module.state_dict().items()
+        if isinstance(value, Tensor)
+    }
     seed_everything(6)
     expected = outputs(probe, old, clone(case.inputs))
     seed_everything(991)
@@ -408,7 +432,8 @@ def _directions(probe: Probe, name: str, x: Tensor) -> Tensor:
     differ. Five-point finite differences in float64 along random directions know only the values.
     Where the function has a kink nothing is judged.""",
     draw=lambda contract: cases(
-        contract, lambda probe: bool(probe.differentiable) or probe.parameters,
+        contract,
+        lambda probe: bool(probe.differentiable) or probe.parameters,
         lambda probe: probe.smooth or probe.inputs,
     ),
     dtypes=("float64",),
@@ -420,11 +445,15 @@ def test_has_the_gradient_of_its_value(
     probe = probe_of(subject, case)
     target = start(subject, case)
     inputs = _leaves(probe, case.inputs)
-    owners = [target.module] if isinstance(target, Built) and target.is_module else modules_in(inputs)
+    owners = (
+        [target.module] if isinstance(target, Built) and target.is_module else modules_in(inputs)
+    )
     parameters = {
         f"parameter {name}": p
-        for owner in owners if probe.parameters
-        for name, p in owner.named_parameters() if p.requires_grad
+        for owner in owners
+        if probe.parameters
+        for name, p in owner.named_parameters()
+        if p.requires_grad
     }
     leaves = {name: inputs[name] for name in probe.differentiable} | parameters
     cotangents: list[Tensor] = []
@@ -434,8 +463,10 @@ def test_has_the_gradient_of_its_value(
         parts = outputs(probe, target, inputs)
         if not cotangents:
             cotangents.extend(torch.randn_like(part) for part in parts)
-        return sum(((c * part).sum() for c, part in zip(cotangents, parts, strict=True)),
-                   start=torch.zeros((), device=subject.device, dtype=subject.dtype))
+        return sum(
+            ((c * part).sum() for c, part in zip(cotangents, parts, strict=True)),
+            start=torch.zeros((), device=subject.device, dtype=subject.dtype),
+        )
 
     found = gradients(total(), list(leaves.values()), what=_name(probe))
     for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
@@ -443,9 +474,7 @@ def test_has_the_gradient_of_its_value(
         _compare_slope(total, leaf, along, gradient, f"the gradient of {_name(probe)} in {name}")
 
 
-def _compare_slope(
-    total: Any, leaf: Tensor, along: Tensor, gradient: Tensor, what: str
-) -> None:
+def _compare_slope(total: Any, leaf: Tensor, along: Tensor, gradient: Tensor, what: str) -> None:
     origin = leaf.detach().clone()
 
     def moved(t: float) -> float:
@@ -538,4 +567,3 @@ def _condition(
             moved = ((part - old).detach().abs() / 1e-6).nan_to_num(0.0, 0.0, 0.0)
             change[index] = torch.maximum(change[index], moved)
     return change
-

@@ -80,7 +80,7 @@ class ClipWeights(Protocol):
     def __call__(self, module: nn.Module, bound: float) -> None: ...
 
 
-# The losses of the game ----------------------------------------------------------------------------
+# The losses of the game --------------------------------------------------------------------------
 
 
 @st.composite
@@ -109,7 +109,7 @@ add(
         family="adversarial",
         kind="factory",
         signature="kind -> discriminator_loss(real (N,), fake (M,)), generator_loss(fake (M,))",
-        summary="The loss of each player of an adversarial game, from the discriminator's raw scores.",
+        summary="Each player's loss in an adversarial game, from the discriminator's raw scores.",
         protocol=GanLosses,
         config=GanLossesConfig,
         strata=tuple(st.just(GanLossesConfig(kind)) for kind in KINDS),
@@ -143,7 +143,7 @@ add(
 )
 
 
-# Penalties on a critic's gradient --------------------------------------------------------------------
+# Penalties on a critic's gradient ----------------------------------------------------------------
 
 
 @st.composite
@@ -166,8 +166,8 @@ add(
         family="adversarial",
         kind="function",
         signature="(critic, real (N,*event), fake (N,*event)) -> scalar",
-        summary="The mean squared distance from one of the critic's slope, at one random point of the "
-        "segment between each real item and its fake.",
+        summary="The mean squared distance from one of the critic's slope, at one random point of "
+        "the segment between each real item and its fake.",
         protocol=GradientPenalty,
         results={"call": lambda config, critic, real, fake: Result(())},
         probes=(
@@ -220,7 +220,7 @@ add(
 )
 
 
-# Spectral normalisation -------------------------------------------------------------------------------
+# Spectral normalisation --------------------------------------------------------------------------
 
 
 def normalised(subject: Any, layer: nn.Module) -> nn.Module:
@@ -282,7 +282,7 @@ add(
 )
 
 
-# Weight clipping --------------------------------------------------------------------------------------
+# Weight clipping ---------------------------------------------------------------------------------
 
 
 def _clipped(subject: Any, inputs: dict[str, Any]) -> tuple[Tensor, ...]:

@@ -81,7 +81,7 @@ class QuadraticCritic(nn.Module):
 
 
 class SmoothCritic(nn.Module):
-    r"""``c . tanh(W x + b)``, with a frozen parameter, a buffer, and a part that is in eval mode."""
+    r"""``c . tanh(W x + b)``, with a frozen parameter, a buffer, and a part in eval mode."""
 
     def __init__(self, features: int, seed: int, hidden: int = 3) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-r"""Layers with known singular values, to be normalised, and networks of every make, to be clipped."""
+r"""Layers with known singular values, to be normalised, and networks of all sorts, to clip."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, linear, logsigmoid, so
 
 from spec_tests.registry import Unsupported, control
 
-# The losses of the game ----------------------------------------------------------------------------
+# The losses of the game --------------------------------------------------------------------------
 
 
 class _LossModule(nn.Module):
@@ -124,7 +124,7 @@ def only_the_original_game(config: Any) -> Any:
     )
 
 
-# Penalties on a critic's gradient --------------------------------------------------------------------
+# Penalties on a critic's gradient ----------------------------------------------------------------
 
 
 def _fractions(real: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ def r1_through_the_callers_graph(discriminator: Any, real: Tensor) -> Tensor:
     return torch.einsum("nd,nd->n", slopes, slopes).mean().mul(0.5)
 
 
-# Spectral normalisation -----------------------------------------------------------------------------
+# Spectral normalisation --------------------------------------------------------------------------
 
 
 def _rows(layer: nn.Module, weight: Tensor) -> Tensor:
@@ -320,7 +320,7 @@ def root_of_the_gram_matrix(layer: nn.Module) -> nn.Module:
     return layer
 
 
-# Weight clipping ------------------------------------------------------------------------------------
+# Weight clipping ---------------------------------------------------------------------------------
 
 
 @control("clip_weights")

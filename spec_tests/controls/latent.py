@@ -104,7 +104,7 @@ def density_by_a_loss_with_a_lower_floor(x: Tensor, mean: Tensor, log_var: Tenso
 
 @control("bernoulli_log_likelihood")
 def coins_by_softplus(x: Tensor, logits: Tensor) -> Tensor:
-    """x·a − softplus(a)."""
+    """The log-probability as x·a − softplus(a)."""
     return (x * logits - functional.softplus(logits)).sum(-1)
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from spec_tests.registry import mutant
 
-# The losses of the game ----------------------------------------------------------------------------
+# The losses of the game --------------------------------------------------------------------------
 
 
 class Losses:
@@ -287,7 +287,7 @@ def scores_clipped_to_forty(config: Any) -> Losses:
     return Clamped(config.kind)
 
 
-# The gradient penalty ------------------------------------------------------------------------------
+# The gradient penalty ----------------------------------------------------------------------------
 
 
 def fractions(real: Tensor) -> Tensor:
@@ -454,7 +454,7 @@ def detaches_the_callers_fakes(critic: Any, real: Tensor, fake: Tensor) -> Tenso
     return two_sided(slopes_at(critic, real + fractions(real) * (fake - real)))
 
 
-# The R1 penalty ------------------------------------------------------------------------------------
+# The R1 penalty ----------------------------------------------------------------------------------
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.quadratic_discriminator"])
@@ -528,7 +528,7 @@ def r1_marks_the_data(discriminator: Any, real: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1).mean() / 2
 
 
-# Spectral normalisation -----------------------------------------------------------------------------
+# Spectral normalisation --------------------------------------------------------------------------
 
 
 def parametrized(layer: nn.Module, parametrization: nn.Module) -> nn.Module:
@@ -725,7 +725,7 @@ def differentiated_singular_vectors(layer: nn.Module) -> nn.Module:
     return parametrized(layer, Divided(size))
 
 
-# Weight clipping ------------------------------------------------------------------------------------
+# Weight clipping ---------------------------------------------------------------------------------
 
 
 @mutant(
@@ -818,7 +818,7 @@ def squashes_smoothly(module: nn.Module, bound: float) -> None:
         parameter.data.copy_(bound * (parameter.data / bound).tanh())
 
 
-# Theory ---------------------------------------------------------------------------------------------
+# Theory ------------------------------------------------------------------------------------------
 
 
 @mutant("theory", rejected_by=["theory.gan_value_is_js", "theory.gan_fits"])

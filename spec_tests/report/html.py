@@ -17,8 +17,16 @@ from spec_tests.plan import REJECTIONS, ClaimCard, Plan, Verdict
 
 __all__ = ["render"]
 
-_MARKS = {"holds": "✓", "unsupported": "–", "violated": "✗", "error": "!", "timeout": "⏱",
-          "crashed": "☠", "missing": "?", "expected": "(✗)"}
+_MARKS = {
+    "holds": "✓",
+    "unsupported": "–",
+    "violated": "✗",
+    "error": "!",
+    "timeout": "⏱",
+    "crashed": "☠",
+    "missing": "?",
+    "expected": "(✗)",
+}
 _HERE = Path(__file__).parent
 
 
@@ -27,12 +35,11 @@ def render(verdicts: list[Verdict], plan: Plan, torch: str) -> str:
     by_contract: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_contract.setdefault(verdict.contract, []).append(verdict)
-    tables = "\n".join(
-        _table(contract, own, plan) for contract, own in sorted(by_contract.items())
-    )
+    tables = "\n".join(_table(contract, own, plan) for contract, own in sorted(by_contract.items()))
     claims = {verdict.claim: _card(plan.claims[verdict.claim]) for verdict in verdicts}
     return (
-        (_HERE / "page.html").read_text()
+        (_HERE / "page.html")
+        .read_text()
         .replace("{{style}}", (_HERE / "page.css").read_text())
         .replace("{{script}}", (_HERE / "page.js").read_text())
         .replace("{{totals}}", _totals(verdicts, torch))
@@ -50,10 +57,13 @@ def _totals(verdicts: list[Verdict], torch: str) -> str:
     items = [
         f'<label class="total {kind}"><input type="checkbox" name="kind" value="{kind}" checked>'
         f"<b>{kinds[kind]}</b> {kind}</label>"
-        for kind in _MARKS if kinds[kind]
+        for kind in _MARKS
+        if kinds[kind]
     ]
     rejected = sum(v.verdict in REJECTIONS and not v.expected for v in verdicts)
-    verdict = f"{rejected} of {len(verdicts)} verdicts reject" if rejected else "nothing is rejected"
+    verdict = (
+        f"{rejected} of {len(verdicts)} verdicts reject" if rejected else "nothing is rejected"
+    )
     return f"<p class='outcome'>{verdict} · torch {html.escape(torch)}</p>" + "".join(items)
 
 
@@ -65,12 +75,15 @@ def _table(contract: str, verdicts: list[Verdict], plan: Plan) -> str:
         rows.setdefault(key, {}).setdefault(verdict.claim, []).append(verdict)
     head = "".join(
         f'<th scope="col" title="{html.escape(plan.claims[id].title)}"><div><span>'
-        f"{html.escape(id.partition('.')[2])}</span></div></th>" for id in claims
+        f"{html.escape(id.partition('.')[2])}</span></div></th>"
+        for id in claims
     )
     body = "".join(_row(key, cells, claims) for key, cells in rows.items())
-    return (f'<section data-contract="{html.escape(contract)}"><h2>{html.escape(contract)}</h2>'
-            f'<div class="scroll"><table><thead><tr><th scope="col" class="corner">subject</th>'
-            f"{head}</tr></thead><tbody>{body}</tbody></table></div></section>")
+    return (
+        f'<section data-contract="{html.escape(contract)}"><h2>{html.escape(contract)}</h2>'
+        f'<div class="scroll"><table><thead><tr><th scope="col" class="corner">subject</th>'
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
+    )
 
 
 def _row(key: tuple[str, str, str], cells: dict[str, list[Verdict]], claims: list[str]) -> str:
@@ -79,7 +92,7 @@ def _row(key: tuple[str, str, str], cells: dict[str, list[Verdict]], claims: lis
     for claim in claims:
         marks = "".join(_button(verdict) for verdict in cells.get(claim, []))
         shown.append(f"<td>{marks}</td>")
-    where = "" if device == "cpu" else f' <small>{html.escape(device)}</small>'
+    where = "" if device == "cpu" else f" <small>{html.escape(device)}</small>"
     name = html.escape(subject)
     return f'<tr data-subject="{name}"><th scope="row">{name}{where}</th>{"".join(shown)}</tr>'
 
@@ -88,13 +101,21 @@ def _button(verdict: Verdict) -> str:
     kind = _kind(verdict)
     label = html.escape(f"{verdict.claim}, {verdict.subject}, {verdict.dtype}: {kind}")
     identity = html.escape("|".join(verdict.key), quote=True)
-    return (f'<button class="{kind}" data-kind="{kind}" data-key="{identity}" '
-            f'aria-label="{label}" title="{label}">{_MARKS[kind]}</button>')
+    return (
+        f'<button class="{kind}" data-kind="{kind}" data-key="{identity}" '
+        f'aria-label="{label}" title="{label}">{_MARKS[kind]}</button>'
+    )
 
 
 def _card(card: ClaimCard) -> dict[str, object]:
-    return {"title": f"{card.contract} {card.title}", "statement": card.statement, "why": card.why,
-            "sources": card.sources, "code": card.code, "place": card.place}
+    return {
+        "title": f"{card.contract} {card.title}",
+        "statement": card.statement,
+        "why": card.why,
+        "sources": card.sources,
+        "code": card.code,
+        "place": card.place,
+    }
 
 
 def _cell(verdict: Verdict) -> dict[str, object]:
@@ -104,4 +125,8 @@ def _cell(verdict: Verdict) -> dict[str, object]:
 
 def _json(data: object) -> str:
     """JSON that is safe inside a script element."""
-    return json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
+    return (
+        json.dumps(data, ensure_ascii=True, allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace("&", "\\u0026")
+    )

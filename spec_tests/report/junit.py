@@ -20,8 +20,13 @@ def render(verdicts: list[Verdict]) -> str:
         failed = [v for v in own if v.verdict in REJECTIONS and not v.expected]
         skipped = [v for v in own if v.verdict == "unsupported" or v.expected]
         suite = ElementTree.SubElement(
-            suites, "testsuite", name=_clean(name), tests=str(len(own)), failures=str(len(failed)),
-            skipped=str(len(skipped)), time=f"{sum(v.seconds for v in own):.3f}",
+            suites,
+            "testsuite",
+            name=_clean(name),
+            tests=str(len(own)),
+            failures=str(len(failed)),
+            skipped=str(len(skipped)),
+            time=f"{sum(v.seconds for v in own):.3f}",
         )
         for verdict in own:
             suite.append(_case(verdict))
@@ -31,8 +36,10 @@ def render(verdicts: list[Verdict]) -> str:
 
 def _case(verdict: Verdict) -> ElementTree.Element:
     case = ElementTree.Element(
-        "testcase", name=f"{verdict.claim}[{verdict.device}-{verdict.dtype}]",
-        classname=_clean(verdict.subject), time=f"{verdict.seconds:.3f}",
+        "testcase",
+        name=f"{verdict.claim}[{verdict.device}-{verdict.dtype}]",
+        classname=_clean(verdict.subject),
+        time=f"{verdict.seconds:.3f}",
     )
     if verdict.verdict == "unsupported" or verdict.expected:
         reason = verdict.expected or verdict.message

@@ -13,8 +13,16 @@ from spec_tests.plan import REJECTIONS, ClaimCard, Plan, Verdict
 
 __all__ = ["Terminal"]
 
-_COLOURS = {"holds": "32", "unsupported": "90", "violated": "31", "error": "31", "timeout": "35",
-            "crashed": "35", "missing": "33", "expected": "33"}
+_COLOURS = {
+    "holds": "32",
+    "unsupported": "90",
+    "violated": "31",
+    "error": "31",
+    "timeout": "35",
+    "crashed": "35",
+    "missing": "33",
+    "expected": "33",
+}
 _ORDER = ("holds", "unsupported", "violated", "error", "timeout", "crashed", "missing", "expected")
 
 
@@ -34,8 +42,10 @@ class Terminal:
         self.total, self.done = len(plan.cells), known
         subjects, claims = len(plan.groups), len({cell.claim for cell in plan.cells})
         resumed = f", {known} already decided" if known else ""
-        self.line(f"genspec: {subjects} subjects x their claims = {self.total} verdicts to reach "
-                  f"({claims} different claims{resumed}; torch {torch})")
+        self.line(
+            f"genspec: {subjects} subjects x their claims = {self.total} verdicts to reach "
+            f"({claims} different claims{resumed}; torch {torch})"
+        )
 
     def verdict(self, verdict: Verdict) -> None:
         """One verdict as it falls."""
@@ -68,9 +78,7 @@ class Terminal:
     def paint(self, text: str, kind: str) -> str:
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self.colour else text
 
-    def summary(
-        self, verdicts: list[Verdict], claims: dict[str, ClaimCard], budget: float
-    ) -> None:
+    def summary(self, verdicts: list[Verdict], claims: dict[str, ClaimCard], budget: float) -> None:
         """The table of subjects, then every rejection, then the totals."""
         self.line()
         self.table(verdicts)
@@ -124,7 +132,11 @@ class Terminal:
         for reason, count in sorted(reasons.items()):
             self.line(f"unsupported {count}x: {reason}")
         if budget:
-            self.line(f"error budget: {budget:.2g} (the chance that a statistical claim of this run "
-                      f"rejects a right subject)")
-        self.line(f"{len(verdicts)} verdicts in {time.monotonic() - self.started:.1f} s: "
-                  + ", ".join(parts))
+            self.line(
+                f"error budget: {budget:.2g} (the chance that a statistical claim of this run "
+                f"rejects a right subject)"
+            )
+        self.line(
+            f"{len(verdicts)} verdicts in {time.monotonic() - self.started:.1f} s: "
+            + ", ".join(parts)
+        )

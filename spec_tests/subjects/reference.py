@@ -143,7 +143,7 @@ def linear_gaussian_vae(config: Any) -> Any:
     return latent.LinearGaussianVAE(config.data_dim, config.latent_dim)
 
 
-# Adversarial models --------------------------------------------------------------------------------
+# Adversarial models ------------------------------------------------------------------------------
 
 
 @subject("gan_losses", name="reference")
@@ -170,4 +170,3 @@ def spectral_norm(layer: Any) -> Any:
 @subject("clip_weights", name="reference")
 def clip_weights(module: Any, bound: float) -> None:
     adversarial.clip_weights(module, bound)
-

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import linalg, special, stats
 from scipy.spatial import distance
 
-from spec_tests.registry import Unsupported, subject  # noqa: F401
+from spec_tests.registry import Unsupported, subject
 
 # Divergences and transport -----------------------------------------------------------------------
 
@@ -90,4 +90,3 @@ def bernoulli_by_probabilities(x: Any, logits: Any) -> Any:
 @subject("bernoulli_log_likelihood", name="scipy.special.log_expit", arrays="numpy")
 def bernoulli_by_log_expit(x: Any, logits: Any) -> Any:
     return (x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)).sum(-1)
-

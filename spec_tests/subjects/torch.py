@@ -95,7 +95,7 @@ def bernoulli_by_probabilities(x: Tensor, logits: Tensor) -> Tensor:
     return -functional.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum(-1)
 
 
-# Adversarial models --------------------------------------------------------------------------------
+# Adversarial models ------------------------------------------------------------------------------
 
 
 class _Game:
@@ -126,7 +126,7 @@ def gan_losses_by_logits(config: Any) -> Any:
 
 @subject("gan_losses", name="torch.nn.functional.binary_cross_entropy")
 def gan_losses_by_probabilities(config: Any) -> Any:
-    """The loss that takes probabilities, after a sigmoid; it documents a floor under its logarithms."""
+    """The loss that takes probabilities, after a sigmoid; with a documented floor under its logs."""
     return _classifier_games(
         config.kind,
         lambda s, label: functional.binary_cross_entropy(s.sigmoid(), torch.full_like(s, label)),

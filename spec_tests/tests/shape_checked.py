@@ -11,11 +11,20 @@ import pkgutil
 import typing
 
 import torch
-from jaxtyping import install_import_hook
+from beartype import beartype
+from jaxtyping import Float, install_import_hook, jaxtyped
+from torch import Tensor
+
+
+@jaxtyped(typechecker=beartype)
+def warm_up(x: Float[Tensor, " n"], y: list[int] | None = None) -> Float[Tensor, " n"]:
+    """Makes beartype load what it loads at first use, before ``TYPE_CHECKING`` is set."""
+    return x
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    warm_up(torch.zeros(2))
     with install_import_hook("reference", "beartype.beartype"):
         typing.TYPE_CHECKING = True
         package = importlib.import_module("reference")
@@ -32,6 +41,8 @@ def main() -> None:
             if claim.when != "always" or claim.id.endswith(".follows_its_inputs_device"):
                 continue
             verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["quick"])
+            if "global generator" in verdict.message:
+                continue  # it is beartype that draws: it checks a random entry of each sequence
             if verdict.verdict in REJECTIONS:
                 print(claim.id, entry.name, verdict.message)
 

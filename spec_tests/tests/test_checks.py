@@ -120,8 +120,13 @@ def test_simplexes_are_probability_vectors(
     assert len(pair[0]) == len(pair[1]) and (pair[0] > 0).all() and (pair[1] > 0).all()
 
 
-@given(x=reals((2, 3), -2, 4), y=positives((4,)), z=normals((5, 2)), k=integers_below(3, (2, 2)),
-       seed=st.integers(0, 9))
+@given(
+    x=reals((2, 3), -2, 4),
+    y=positives((4,)),
+    z=normals((5, 2)),
+    k=integers_below(3, (2, 2)),
+    seed=st.integers(0, 9),
+)
 def test_strategies_stay_in_their_domains(
     x: torch.Tensor, y: torch.Tensor, z: torch.Tensor, k: torch.Tensor, seed: int
 ) -> None:

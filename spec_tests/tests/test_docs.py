@@ -232,6 +232,6 @@ def test_every_internal_link_resolves() -> None:
             target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
             name = os.path.relpath(target, SITE.resolve()) if parts.path else page.name
             anchor = unquote(parts.fragment)
-            if not target.exists() or anchor and name in site() and not site()[name].ids[anchor]:
+            if not target.exists() or (anchor and name in site() and not site()[name].ids[anchor]):
                 broken.append(f"{page.name}: {link}")
     assert not broken, "\n".join(broken)

@@ -93,17 +93,23 @@ def test_specimens_are_described() -> None:
 
 
 def test_importing_reference_loads_torch_and_little_else() -> None:
-    code = ("import sys, torch; before = set(sys.modules); import reference, reference.divergences, "
-            "reference.latent, reference.adversarial, reference.autoregressive, "
-            "reference.autoencoders; print(*(set(sys.modules) - before))")
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, torch; before = set(sys.modules); import reference, reference.divergences, "
+        "reference.latent, reference.adversarial, reference.autoregressive, "
+        "reference.autoencoders; print(*(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     foreign = {name.partition(".")[0] for name in loaded.stdout.split()} - {"reference"}
     assert not foreign & {"scipy", "jaxtyping", "beartype", "hypothesis", "pytest", "numpy"}
 
 
 def test_the_parent_of_a_run_never_imports_torch() -> None:
     code = "import sys, spec_tests.cli, spec_tests.supervisor; print('torch' in sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert loaded.stdout.strip() == "False"
 
 

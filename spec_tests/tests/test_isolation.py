@@ -38,7 +38,6 @@ EXPECTED = {
     "returns_a_vector": ("violated", "violated", "violated"),
     "returns_float32": ("violated", "violated", "violated"),
     "returns_another_device": ("violated", "violated", "violated"),
-    "breaks_torch": ("violated", "holds", "holds"),
 }
 
 
@@ -47,8 +46,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     folder = tmp_path_factory.mktemp("hostile")
     globs = [word for claim in CLAIMS for word in ("--claims", f"kl_divergence.{claim}")]
     outcome = genspec(
-        "verify", HOSTILE, *globs, "--time-limit", 4, "--memory-limit", 1, "--report",
-        folder / "report", cwd=folder,
+        "verify",
+        HOSTILE,
+        *globs,
+        "--time-limit",
+        5,
+        "--memory-limit",
+        0.25,
+        "--report",
+        folder / "report",
+        cwd=folder,
     )
     return outcome, folder / "report"
 
@@ -63,7 +70,8 @@ def test_each_subject_gets_its_own_verdicts(run: tuple[Outcome, Path], subject: 
 
 def test_every_planned_cell_has_a_verdict(run: tuple[Outcome, Path]) -> None:
     outcome, report = run
-    assert len(verdicts_in(report)) == len(EXPECTED) * len(CLAIMS), outcome.err
+    vandal = 1  # breaks_torch: what becomes of it is open, as long as it hurts nobody else
+    assert len(verdicts_in(report)) == (len(EXPECTED) + vandal) * len(CLAIMS), outcome.err
     assert outcome.status == 1
 
 

@@ -173,8 +173,17 @@ def test_numpy_adapters_get_and_may_return_arrays() -> None:
     for make in (lambda p, q: np.sum(p - q), lambda p, q: float((p - q).sum())):
         entry = Subject("ad hoc", "kl_divergence", make, PLACE, arrays="numpy")
         inner = claim.hypothesis.inner_test  # type: ignore[attr-defined]
-        ad_hoc = Claim("kl_divergence.ad_hoc", "kl_divergence", "", (), "", (), inner,
-                       {"n": st.integers(0, 10)}, PLACE)
+        ad_hoc = Claim(
+            "kl_divergence.ad_hoc",
+            "kl_divergence",
+            "",
+            (),
+            "",
+            (),
+            inner,
+            {"n": st.integers(0, 10)},
+            PLACE,
+        )
         assert judge(ad_hoc, entry).verdict == "holds"
 
 

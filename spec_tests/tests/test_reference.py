@@ -21,36 +21,51 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "js lengths": (lambda: divergences.js_divergence(HALF, ones(3)), r"\(3,\)"),
     "js sign": (lambda: divergences.js_divergence(HALF, -HALF), r"-0\.5"),
     "w1 dimensions": (
-        lambda: divergences.wasserstein1(POINTS, zeros(2, 3), HALF, HALF), r"\(2, 3\)"),
+        lambda: divergences.wasserstein1(POINTS, zeros(2, 3), HALF, HALF),
+        r"\(2, 3\)",
+    ),
     "w1 number of weights": (
-        lambda: divergences.wasserstein1(POINTS, POINTS, HALF, ones(3)), r"one weight"),
+        lambda: divergences.wasserstein1(POINTS, POINTS, HALF, ones(3)),
+        r"one weight",
+    ),
     "w1 total": (lambda: divergences.wasserstein1(POINTS, POINTS, HALF, 2 * HALF), r"1\.0"),
     "w1 dual shapes": (
-        lambda: divergences.wasserstein1_dual(POINTS, POINTS, HALF, ones(3)), r"\(3,\)"),
+        lambda: divergences.wasserstein1_dual(POINTS, POINTS, HALF, ones(3)),
+        r"\(3,\)",
+    ),
     "w1 line shapes": (
-        lambda: divergences.wasserstein1_on_the_line(POINTS, HALF, HALF, HALF), r"\(2, 1\)"),
+        lambda: divergences.wasserstein1_on_the_line(POINTS, HALF, HALF, HALF),
+        r"\(2, 1\)",
+    ),
     "autoencoder data": (lambda: autoencoders.linear_autoencoder(zeros(3), 1), r"\(3,\)"),
     "autoencoder code": (lambda: autoencoders.linear_autoencoder(zeros(3, 2), 3), "got 3"),
     "directions": (lambda: autoencoders.principal_directions(zeros(3, 2), 0), "got 0"),
     "reconstruction": (
-        lambda: autoencoders.reconstruction_loss(zeros(3, 2), zeros(3, 1)), r"\(3, 1\)"),
+        lambda: autoencoders.reconstruction_loss(zeros(3, 2), zeros(3, 1)),
+        r"\(3, 1\)",
+    ),
     "likelihood shapes": (lambda: latent.gaussian_kl(zeros(3, 2), zeros(2, 2)), r"\(2, 2\)"),
     "vae likelihood": (lambda: latent.VAE(3, 2, 4, "poisson"), "'poisson'"),
     "vae noise": (lambda: latent.VAE.tiny().elbo(zeros(4, 5), zeros(4, 2)), r"\(4, 2\)"),
     "linear vae noise": (
-        lambda: latent.LinearGaussianVAE(3, 2).elbo(zeros(4, 3), zeros(4, 2)), r"\(4, 2\)"),
-    "sampled elbo": (
-        lambda: latent.elbo_sampled(zeros(3, 2), zeros(3, 2), zeros(2)), r"\(2,\)"),
+        lambda: latent.LinearGaussianVAE(3, 2).elbo(zeros(4, 3), zeros(4, 2)),
+        r"\(4, 2\)",
+    ),
+    "sampled elbo": (lambda: latent.elbo_sampled(zeros(3, 2), zeros(3, 2), zeros(2)), r"\(2,\)"),
     "analytic elbo": (lambda: latent.elbo_analytic(zeros(3, 2), zeros(3)), r"\(3,\)"),
     "minibatch": (lambda: latent.minibatch_objective(zeros(4), 3), "4 from a data set of 3"),
     "log mean exp": (lambda: latent.log_mean_exp(zeros(0, 2)), r"\(0, 2\)"),
     "marginal": (
         lambda: latent.log_marginal_likelihood(lambda x, z: x, zeros(4, 1), zeros(3, 2)),
-        r"\(S, 4, L\)"),
+        r"\(S, 4, L\)",
+    ),
     "event": (lambda: autoregressive.raster_order((2, 2)), r"\(2, 2\)"),
     "known": (
         lambda: autoregressive.complete(
-            lambda x: x, zeros(2, 3).long(), ones(2).bool(), torch.arange(3)), r"\(2,\)"),
+            lambda x: x, zeros(2, 3).long(), ones(2).bool(), torch.arange(3)
+        ),
+        r"\(2,\)",
+    ),
     "kernel": (lambda: autoregressive.raster_mask(1, 1, 4, "A"), "not 4"),
     "mask type": (lambda: autoregressive.raster_mask(1, 1, 3, "C"), "'C'"),
     "groups": (lambda: autoregressive.raster_mask(4, 3, 3, "A", 3), "4 channels"),
@@ -61,9 +76,13 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "pixelcnn image": (lambda: PIXELCNN.logits(zeros(1, 9, 9, 9).long()), r"\(9, 9, 9\)"),
     "table size": (lambda: autoregressive.TabularChainRule((30,), 4), "4 levels"),
     "table axes": (
-        lambda: autoregressive.TabularChainRule.from_joint(ones(2, 2) / 4, (3,)), "2 axes"),
+        lambda: autoregressive.TabularChainRule.from_joint(ones(2, 2) / 4, (3,)),
+        "2 axes",
+    ),
     "pairs": (
-        lambda: adversarial.gradient_penalty(nn.Identity(), zeros(2, 3), zeros(2, 4)), r"2, 4"),
+        lambda: adversarial.gradient_penalty(nn.Identity(), zeros(2, 3), zeros(2, 4)),
+        r"2, 4",
+    ),
     "bound": (lambda: adversarial.clip_weights(nn.Linear(1, 1), -0.1), r"-0\.1"),
     "layer": (lambda: adversarial.spectral_norm(nn.ReLU()), r"ReLU"),
     "kind": (lambda: adversarial.gan_losses("softmax"), "'softmax'"),
@@ -82,7 +101,8 @@ def test_an_impossible_outcome_costs_infinitely_much() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [autoencoders.LinearBottleneck.tiny(), autoencoders.DeepBottleneck.tiny()],
+    "model",
+    [autoencoders.LinearBottleneck.tiny(), autoencoders.DeepBottleneck.tiny()],
     ids=lambda model: type(model).__name__,
 )
 def test_a_bottleneck_reconstructs_every_point_through_its_code(model: Any) -> None:

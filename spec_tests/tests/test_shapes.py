@@ -8,7 +8,9 @@ import sys
 
 def test_signatures_tell_the_shapes_of_what_is_computed() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "spec_tests.tests.shape_checked"], capture_output=True, text=True,
+        [sys.executable, "-m", "spec_tests.tests.shape_checked"],
+        capture_output=True,
+        text=True,
         timeout=600,
     )
     assert run.returncode == 0, run.stderr[-3000:]

@@ -43,8 +43,20 @@ def wrong_verdict(folder: Path, report: str = "report") -> dict[str, object]:
 
 def test_a_line_has_the_fields_of_the_design(run: tuple[Outcome, Path]) -> None:
     line = wrong_verdict(run[1])
-    for field in ("claim", "contract", "subject", "device", "dtype", "verdict", "message",
-                  "counterexample", "reproduce", "seed", "seconds", "headroom"):
+    for field in (
+        "claim",
+        "contract",
+        "subject",
+        "device",
+        "dtype",
+        "verdict",
+        "message",
+        "counterexample",
+        "reproduce",
+        "seed",
+        "seconds",
+        "headroom",
+    ):
         assert field in line
     assert line["device"] == "cpu" and line["dtype"] == "float64"
     assert "mean = " in str(line["counterexample"])
@@ -78,14 +90,17 @@ def test_a_killed_run_is_resumed_with_what_it_had(run: tuple[Outcome, Path]) -> 
 
 def test_expected_violations_pass_and_stale_ones_fail(run: tuple[Outcome, Path]) -> None:
     folder = run[1]
-    entry = '[[expected]]\nclaim = "gaussian_kl.*"\nsubject = "{}"\nverdict = "violated"\n' \
-            'reason = "known since May"\n'
+    entry = (
+        '[[expected]]\nclaim = "gaussian_kl.*"\nsubject = "{}"\nverdict = "violated"\n'
+        'reason = "known since May"\n'
+    )
     (folder / "known.toml").write_text(entry.format("drops*"))
     outcome = genspec("verify", "mine.py", *CLAIMS, "--expect", "known.toml", cwd=folder)
     assert outcome.status == 0 and "known since May" in outcome.out
     (folder / "stale.toml").write_text(entry.format("right"))
-    outcome = genspec("verify", "mine.py", *CLAIMS, "--subject", "right", "--expect", "stale.toml",
-                      cwd=folder)
+    outcome = genspec(
+        "verify", "mine.py", *CLAIMS, "--subject", "right", "--expect", "stale.toml", cwd=folder
+    )
     assert outcome.status == 1 and "no longer violated: right" in outcome.out
 
 
@@ -107,8 +122,17 @@ def test_an_expectation_file_is_typed(run: tuple[Outcome, Path], text: str, mess
 
 
 def test_first_violation_ends_a_subject_and_no_other(run: tuple[Outcome, Path]) -> None:
-    outcome = genspec("verify", "mine.py", "--claims", "gaussian_kl.*", "--first-violation",
-                      "--no-shrink", "--report", "first", cwd=run[1])
+    outcome = genspec(
+        "verify",
+        "mine.py",
+        "--claims",
+        "gaussian_kl.*",
+        "--first-violation",
+        "--no-shrink",
+        "--report",
+        "first",
+        cwd=run[1],
+    )
     found = verdicts_in(run[1] / "first")
     wrong = [v["verdict"] for (subject, _), v in found.items() if subject.startswith("drops")]
     right = [v["verdict"] for (subject, _), v in found.items() if subject == "right"]
