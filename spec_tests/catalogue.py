@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def load_subjects(source: str) -> list[Subject]:
     if source.endswith(".py") or "/" in source:
         _import_file(Path(source).resolve())
     else:
+        sys.path.append(os.getcwd())
         importlib.import_module(source)
     return sorted((e for e in SUBJECTS if e.key not in before), key=lambda entry: entry.key)
 

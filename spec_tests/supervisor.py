@@ -114,9 +114,11 @@ class Harness:
         ours, theirs = socket.socketpair()
         pipe = Pipe()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        handed = (theirs.fileno(), pipe.write_end)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "spec_tests.zygote", str(theirs.fileno()), str(pipe.write_end)],
-            pass_fds=(theirs.fileno(), pipe.write_end),
+            # -P: a folder of the user's called `reference` must not stand in for ours
+            [sys.executable, "-P", "-m", "spec_tests.zygote", *map(str, handed)],
+            pass_fds=handed,
             env=environment,
             stdin=subprocess.DEVNULL,
         )

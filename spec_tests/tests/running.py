@@ -23,7 +23,7 @@ class Outcome:
 
 def genspec(*words: str | Path, cwd: Path, timeout: float = 300) -> Outcome:
     """``genspec WORDS`` in ``cwd``."""
-    command = [sys.executable, "-m", "spec_tests.cli", *map(str, words)]
+    command = [sys.executable, "-P", "-m", "spec_tests.cli", *map(str, words)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
     return Outcome(done.returncode, done.stdout, done.stderr)
 

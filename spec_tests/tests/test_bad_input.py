@@ -101,6 +101,14 @@ def test_an_adapter_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     assert "error" not in outcome.out.splitlines()[1]
 
 
+def test_a_module_beside_a_foreign_reference_folder_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "__init__.py").write_text("raise RuntimeError('not yours')\n")
+    written(tmp_path, GOOD)
+    outcome = genspec("verify", "mine", "--claims", "kl_divergence.repeats_itself", cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+
+
 def test_an_unknown_claim_is_explained_with_the_nearest(tmp_path: Path) -> None:
     outcome = genspec("explain", "kl_divergence.nonegative", cwd=tmp_path)
     assert outcome.status == 2 and "kl_divergence.nonnegative" in outcome.err
