@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference import adversarial, autoencoders, autoregressive, divergences, latent
+from reference import (
+    adversarial,
+    autoencoders,
+    autoregressive,
+    divergences,
+    latent,
+)
 from spec_tests.contracts.theory import Pieces
 from spec_tests.registry import Unsupported, subject
 
@@ -143,6 +149,14 @@ def linear_gaussian_vae(config: Any) -> Any:
     return latent.LinearGaussianVAE(config.data_dim, config.latent_dim)
 
 
+# Importance weighting -----------------------------------------------------------------------------
+
+
+@subject("iwae_bound", name="reference")
+def iwae_bound(log_weights: Tensor) -> Tensor:
+    return latent.iwae_bound(log_weights)
+
+
 # Adversarial models --------------------------------------------------------------------------------
 
 
@@ -170,4 +184,3 @@ def spectral_norm(layer: Any) -> Any:
 @subject("clip_weights", name="reference")
 def clip_weights(module: Any, bound: float) -> None:
     adversarial.clip_weights(module, bound)
-
