@@ -21,6 +21,7 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     autoencoders,
     autoregressive,
     divergences,
+    energy,
     importance,
     latent,
     theory,

@@ -12,6 +12,7 @@ from reference import (
     autoencoders,
     autoregressive,
     divergences,
+    energy,
     latent,
 )
 from spec_tests.contracts.theory import Pieces
@@ -155,6 +156,14 @@ def linear_gaussian_vae(config: Any) -> Any:
 @subject("iwae_bound", name="reference")
 def iwae_bound(log_weights: Tensor) -> Tensor:
     return latent.iwae_bound(log_weights)
+
+
+# Energy based models ------------------------------------------------------------------------------
+
+
+@subject("rbm", name="reference.RBM")
+def rbm(config: Any) -> Any:
+    return energy.RBM(config.visible, config.hidden)
 
 
 # Adversarial models --------------------------------------------------------------------------------
