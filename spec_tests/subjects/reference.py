@@ -13,6 +13,7 @@ from reference import (
     autoregressive,
     divergences,
     energy,
+    flows,
     latent,
 )
 from spec_tests.contracts.theory import Pieces
@@ -164,6 +165,23 @@ def iwae_bound(log_weights: Tensor) -> Tensor:
 @subject("rbm", name="reference.RBM")
 def rbm(config: Any) -> Any:
     return energy.RBM(config.visible, config.hidden)
+
+
+# Normalising flows --------------------------------------------------------------------------------
+
+
+@subject("flow", name="reference.RealNVP")
+def realnvp(config: Any) -> Any:
+    if len(config.event_shape) != 1 or config.event_shape[0] < 2:
+        raise Unsupported("vectors of two features or more")
+    return flows.RealNVP(config.event_shape[0], 4, 6)
+
+
+@subject("flow", name="reference.PlanarFlow")
+def planar_flow(config: Any) -> Any:
+    if len(config.event_shape) != 1:
+        raise Unsupported("vectors only")
+    return flows.PlanarFlow(config.event_shape[0], 3)
 
 
 # Adversarial models --------------------------------------------------------------------------------
