@@ -160,3 +160,9 @@ def hidden_probability_that_is_a_sample(config: RBMConfig) -> Any:
     return _built(
         config, hidden_probability=lambda m, v: torch.bernoulli(RBM.hidden_probability(m, v))
     )
+
+
+@mutant("rbm", rejected_by=[_CONDITIONALS, _GIBBS])
+def hidden_probability_that_is_the_likelier_state(config: RBMConfig) -> Any:
+    """Each probability is rounded to 0 or 1: a deterministic network in place of a random one."""
+    return _built(config, hidden_probability=lambda m, v: RBM.hidden_probability(m, v).round())
