@@ -102,3 +102,24 @@ def bound_in_single_precision(log_weights: Tensor) -> Tensor:
 def bound_that_divides_by_one_too_many(log_weights: Tensor) -> Tensor:
     """Divided by S + 1, which counts the maximum that was taken out as a sample of its own."""
     return log_weights.logsumexp(0) - math.log(len(log_weights) + 1)
+
+
+@mutant("iwae_bound", rejected_by=["iwae_bound.same_value_under_autograd", _SLOPE])
+def bound_that_is_another_in_training(log_weights: Tensor) -> Tensor:
+    """Where a gradient is asked for the mean of the log-weights is returned: the loss that is logged
+    in training is not the bound that is reported."""
+    return log_weights.mean(0) if log_weights.requires_grad else _bound(log_weights)
+
+
+@mutant("iwae_bound", rejected_by=["iwae_bound.leaves_global_state_alone"])
+def bound_that_seeds_the_global_generator(log_weights: Tensor) -> Tensor:
+    """``manual_seed`` 'for reproducibility' inside the bound: every later batch draws the same noise."""
+    torch.manual_seed(0)
+    return _bound(log_weights)
+
+
+@mutant("iwae_bound", rejected_by=["iwae_bound.float32_agrees_with_float64"])
+def bound_in_mixed_precision(log_weights: Tensor) -> Tensor:
+    """What is given in float32 is summed in float16, whose three digits do not tell large weights apart."""
+    low = torch.float16 if log_weights.dtype == torch.float32 else log_weights.dtype
+    return _bound(log_weights.to(low)).to(log_weights.dtype)
