@@ -118,7 +118,7 @@ class Handle:
             self.guarded(lambda: raw.to(device=device or self.device, dtype=dtype or self.dtype))
             if self.contract.data_dependent or _is_lazy(raw):
                 raw.train()
-                built.warm_up()
+                built.warm_up(device or self.device, dtype or self.dtype)
             if redraw:
                 redraw_parameters(raw)
             raw.train(self.training if training is None else training)
@@ -285,12 +285,12 @@ class Built:
 
         return call
 
-    def warm_up(self) -> None:
+    def warm_up(self, device: str | torch.device, dtype: torch.dtype) -> None:
         """One training-mode call, for subjects that initialise themselves from data."""
         contract = self.handle.contract
         if contract.warm_up is None:
             raise NotOffered("lazily built, and the contract has no warm-up call")
-        inputs = placed(contract.warm_up(self.config), self.handle.device, self.handle.dtype)
+        inputs = placed(contract.warm_up(self.config), device, dtype)
         contract.probes[0].call(self, inputs)
 
 

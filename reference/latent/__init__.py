@@ -6,6 +6,7 @@ which everything has a closed form (`LinearGaussianVAE`).
 """
 
 from reference.latent.estimators import elbo_analytic, elbo_sampled, minibatch_objective
+from reference.latent.iwae import iwae_bound
 from reference.latent.likelihoods import (
     bernoulli_log_likelihood,
     gaussian_kl,
@@ -28,6 +29,7 @@ __all__ = [
     "elbo_sampled",
     "gaussian_kl",
     "gaussian_log_likelihood",
+    "iwae_bound",
     "linear_gaussian_log_evidence",
     "linear_gaussian_posterior",
     "log_marginal_likelihood",

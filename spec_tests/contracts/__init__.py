@@ -21,6 +21,9 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     autoencoders,
     autoregressive,
     divergences,
+    energy,
+    flows,
+    importance,
     latent,
     theory,
 )

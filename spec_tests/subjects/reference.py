@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference import adversarial, autoencoders, autoregressive, divergences, latent
+from reference import (
+    adversarial,
+    autoencoders,
+    autoregressive,
+    divergences,
+    energy,
+    flows,
+    latent,
+)
 from spec_tests.contracts.theory import Pieces
 from spec_tests.registry import Unsupported, subject
 
@@ -141,6 +149,39 @@ def linear_gaussian_vae(config: Any) -> Any:
     if config.likelihood != "gaussian":
         raise Unsupported("Gaussian data only")
     return latent.LinearGaussianVAE(config.data_dim, config.latent_dim)
+
+
+# Importance weighting -----------------------------------------------------------------------------
+
+
+@subject("iwae_bound", name="reference")
+def iwae_bound(log_weights: Tensor) -> Tensor:
+    return latent.iwae_bound(log_weights)
+
+
+# Energy based models ------------------------------------------------------------------------------
+
+
+@subject("rbm", name="reference.RBM")
+def rbm(config: Any) -> Any:
+    return energy.RBM(config.visible, config.hidden)
+
+
+# Normalising flows --------------------------------------------------------------------------------
+
+
+@subject("flow", name="reference.RealNVP")
+def realnvp(config: Any) -> Any:
+    if len(config.event_shape) != 1 or config.event_shape[0] < 2:
+        raise Unsupported("vectors of two features or more")
+    return flows.RealNVP(config.event_shape[0], 4, 6)
+
+
+@subject("flow", name="reference.PlanarFlow")
+def planar_flow(config: Any) -> Any:
+    if len(config.event_shape) != 1:
+        raise Unsupported("vectors only")
+    return flows.PlanarFlow(config.event_shape[0], 3)
 
 
 # Adversarial models ------------------------------------------------------------------------------

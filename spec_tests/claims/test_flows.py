@@ -1,0 +1,370 @@
+r"""Normalising flows: bijections, their Jacobians, and the densities and samples made of them.
+
+A flow that undoes itself may still report any log-determinant, so every log-determinant meets one
+that is measured: the Jacobian by autograd, or the areas of the cells of a mapped lattice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spec_tests import check
+from spec_tests.concentration import FALSE_ALARM
+from spec_tests.contracts.flows import STRATA, FlowConfig, points
+from spec_tests.handle import Built, Handle
+from spec_tests.judge import stratified
+from spec_tests.numerics import gradients
+from spec_tests.registry import Unsupported, claim
+from spec_tests.state import generators
+from spec_tests.tolerance import eps, guarded, rounding
+
+DINH = "Dinh, Sohl-Dickstein, Bengio 2016"
+RULE = "change of variables; Rezende and Mohamed 2015, equation 5"
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+DRAWS = 8000
+
+
+@st.composite
+def _drawn(draw: st.DrawFn, configs: Any, scale: float) -> dict[str, Any]:
+    config = draw(configs)
+    return {"config": config, "x": draw(points(config, scale)), "z": draw(points(config, scale))}
+
+
+def flows(scale: float = 1.0) -> Any:
+    """A config with points ``x`` and ``z`` on either side, in every stratum."""
+    return stratified([_drawn(configs, scale) for configs in STRATA])
+
+
+def double(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", torch.float64)
+
+
+def gentle(subject: Handle, config: FlowConfig) -> Built:
+    """A flow with its drawn parameters halved, to be asked about points far from the data."""
+    model = subject.build(config)
+    if model.is_module:
+        with torch.no_grad():
+            for parameter in model.module.parameters():
+                if parameter.requires_grad:
+                    parameter.mul_(0.5)
+    return model
+
+
+def in_range(value: Tensor, what: str) -> None:
+    """Finite; far out, where an unbounded scale may overflow, infinite is no finding and NaN is one."""
+    if torch.isinf(value).any() and not torch.isnan(value).any():
+        raise Unsupported(f"{what} overflows far from the data")
+    check.finite(value, what)
+
+
+def flat(value: Tensor) -> Tensor:
+    return double(value).flatten(1)
+
+
+def over_items(room: Tensor, like: Tensor) -> Tensor:
+    """One number an item, in the shape of the events."""
+    return room.reshape(-1, *[1] * (like.ndim - 1)).expand(like.shape)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """By how much the flow stretches and shrinks a small step, at most, at each point ``(N,)``."""
+
+    largest: Tensor
+    smallest: Tensor
+
+    @property
+    def condition(self) -> Tensor:
+        return (1 + self.largest) * (1 + 1 / self.smallest)
+
+
+def stretch_at(model: Built, x: Tensor) -> Stretch:
+    """The extreme singular values of the Jacobian at each item, by central differences."""
+    n, dims = len(x), x[0].numel()
+    step = eps(x.dtype) ** (1 / 3) * (1 + x.detach().abs().max())
+    moves = torch.cat([torch.eye(dims), -torch.eye(dims)]).to(x) * step
+    near = (x.detach().flatten(1)[:, None] + moves).reshape(n * 2 * dims, *x.shape[1:])
+    with torch.no_grad():
+        ends = double(model.forward(near)[0]).reshape(n, 2, dims, dims)
+    columns = (ends[:, 0] - ends[:, 1]) / (2 * float(step))
+    values = torch.linalg.svdvals(columns.nan_to_num(0.0, 0.0, 0.0))
+    return Stretch(values[:, 0], values[:, -1].clamp_min(1e-300))
+
+
+def judge_round_trips(
+    model: Built, x: Tensor, z: Tensor, dtype: torch.dtype, finite: Callable[[Tensor, str], None]
+) -> None:
+    """Both ways around; rounding may grow by the flow's condition, a solver's error by its slope."""
+    image = model.forward(x)[0]
+    finite(image, "z of forward")
+    back = model.inverse(image)
+    finite(back, "inverse of forward's z")
+    stretch = stretch_at(model, x)
+    size = 1 + flat(x).abs().amax(1) + flat(image).abs().amax(1)
+    length = x[0].numel()
+    room = guarded(dtype) * size + rounding(dtype, length=length) * size * stretch.condition
+    check.close(back, x, over_items(room, x), "inverse(forward(x)), against x,")
+    source = model.inverse(z)
+    finite(source, "inverse")
+    there = model.forward(source)[0]
+    stretch = stretch_at(model, source)
+    size = 1 + flat(z).abs().amax(1) + flat(source).abs().amax(1)
+    room = guarded(dtype) * size * (1 + stretch.largest)
+    room = room + rounding(dtype, length=length) * size * stretch.condition
+    check.close(there, z, over_items(room, z), "forward(inverse(z)), against z,")
+
+
+@claim(
+    "flow.round_trip",
+    r"f^{-1}(f(x)) = x, \qquad f(f^{-1}(z)) = z",
+    sources=[f"{DINH}, section 3.3"],
+    why="""Each layer can be undone given what it leaves alone, and the layers are undone from the last
+    to the first. Both orders are tried, since a map may have an inverse on one side only. Rounding is
+    allowed to grow by the condition of the flow, measured by finite differences.""",
+    assumptions=["values stay in the range of floating point for parameters of their usual size"],
+)
+@given(drawn=flows())
+def test_inverse_undoes_forward_and_forward_inverse(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    judge_round_trips(subject.build(drawn["config"]), drawn["x"], drawn["z"], dtype, check.finite)
+
+
+def jacobians(model: Built, x: Tensor) -> Tensor:
+    """dz/dx of each item by autograd, ``(N, D, D)``: one copy of an item for each row."""
+    n, dims = len(x), x[0].numel()
+    copies = x.detach().repeat_interleave(dims, 0).requires_grad_()
+    z = model.forward(copies)[0].reshape(n, dims, dims)
+    (rows,) = gradients(z.diagonal(dim1=1, dim2=2).sum(), [copies], what="forward")
+    return double(rows).reshape(n, dims, dims)
+
+
+@claim(
+    "flow.log_det_is_jacobian",
+    r"\text{log\_det}_n = \log \Bigl|\det \frac{\partial z_n}{\partial x_n}\Bigr|",
+    sources=[RULE, f"{DINH}, equation 8"],
+    why="""The whole Jacobian is computed by autograd, one row for each output, and its determinant by
+    an LU decomposition, item by item: nothing is known of masks, triangles or layers. An image's
+    log-determinant is a sum over all of its pixels.""",
+)
+@given(drawn=flows(1.5))
+def test_log_det_is_that_of_the_jacobian(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    subject.needs_gradients()
+    model, x = subject.build(drawn["config"]), drawn["x"]
+    found = model.forward(x)[1]
+    jacobian = jacobians(model, x)
+    check.finite(jacobian, "the Jacobian dz/dx")
+    exact = torch.linalg.slogdet(jacobian).logabsdet
+    values = torch.linalg.svdvals(jacobian)
+    condition = values[:, 0] / values[:, -1].clamp_min(1e-300)
+    room = guarded(dtype) * (1 + exact.abs()) + rounding(dtype, length=x[0].numel()) * condition
+    check.close(found, exact, room, "log_det, against the Jacobian's,")
+
+
+def log_density(model: Built, x: Tensor) -> Tensor:
+    """log p(x) as the subject offers it, or from its forward."""
+    if model.has("log_prob"):
+        return double(model.log_prob(x))
+    z, log_det = model.forward(x)
+    return double(log_det) - (0.5 * flat(z).square() + HALF_LOG_TAU).sum(1)
+
+
+def _integral(corners: Tensor, density: Tensor) -> float:
+    """The sum over quadrilateral cells of their areas times the mean density of their corners."""
+    diagonals = corners[1:, 1:] - corners[:-1, :-1], corners[:-1, 1:] - corners[1:, :-1]
+    (a, b), (c, d) = diagonals[0].unbind(-1), diagonals[1].unbind(-1)
+    area = 0.5 * (a * d - b * c).abs()
+    mean = (density[1:, 1:] + density[:-1, :-1] + density[:-1, 1:] + density[1:, :-1]) / 4
+    return float((area * mean).sum())
+
+
+@claim(
+    "flow.density_integrates_to_one",
+    r"\int_{\mathbb R^2} p(x)\, dx = 1, \qquad p(x) = \mathcal N(f(x); 0, I)\, \Bigl|\det \frac{\partial"
+    r" f}{\partial x}\Bigr|",
+    sources=[RULE],
+    why="""A density has mass 1 whatever the parameters. In two dimensions it is summed over a lattice
+    that follows the flow: the lattice of noise on [-6.5, 6.5]², mapped back, has its cells where the
+    density is, and their areas are measured in the space of the data. The sums at three step sizes
+    tell the error of the finest.""",
+    dtypes=("float64",),
+    effort=0.25,
+)
+@given(config=STRATA[1])
+def test_density_has_mass_one(
+    subject: Handle, device: str, dtype: torch.dtype, config: FlowConfig
+) -> None:
+    model = gentle(subject, config)
+    line = torch.linspace(-6.5, 6.5, 129, device=device, dtype=dtype)
+    lattice = torch.cartesian_prod(line, line)
+    with torch.no_grad():
+        x = model.inverse(lattice)
+        in_range(x, "inverse of a point of the lattice [-6.5, 6.5]²")
+        density = log_density(model, x).exp().reshape(129, 129)
+    corners = double(x).reshape(129, 129, 2)
+    fine, middle, coarse = (
+        _integral(corners[::step, ::step], density[::step, ::step]) for step in (1, 2, 4)
+    )
+    error = abs(fine - middle) + abs(middle - coarse) / 4
+    check.close(fine, 1.0, guarded(dtype) + error, "the integral of the density over the plane")
+
+
+@claim(
+    "flow.log_prob_change_of_variables",
+    r"\log p(x) = -\tfrac12 \|z\|^2 - \tfrac D2 \log 2\pi + \log \Bigl|\det \frac{\partial z}{\partial"
+    r" x}\Bigr|",
+    sources=[RULE, f"{DINH}, equations 2 and 3"],
+    why="""The density of the data is that of the noise times the factor by which the flow expands
+    volume from data to noise: the log-determinant is added, and every dimension has its constant.""",
+)
+@given(drawn=flows(1.5))
+def test_log_prob_is_the_base_density_plus_log_det(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    model, x = subject.build(drawn["config"]), drawn["x"]
+    model.needs("log_prob")
+    found = model.log_prob(x)
+    z, log_det = model.forward(x)
+    base = 0.5 * flat(z).square() + HALF_LOG_TAU
+    room = guarded(dtype) * (1 + base.sum(1) + double(log_det).abs())
+    check.close(found, double(log_det) - base.sum(1), room, "log_prob, against forward's terms,")
+
+
+@claim(
+    "flow.bijection",
+    r"f : \mathbb R^D \to \mathbb R^D \text{ is onto and one to one; } \operatorname{sign} \det"
+    r" \frac{\partial z}{\partial x} \text{ is constant}",
+    sources=["Rezende and Mohamed 2015, appendix A.1", "Papamakarios et al. 2021, section 2.1"],
+    why="""Noise is unbounded, so every point of R^D must be reached and come from one point alone, far
+    from the data as well. A continuous bijection of R^D keeps or reverses orientation everywhere, so
+    the determinant never changes sign: where it does, space is folded.""",
+    assumptions=["a point at which the flow overflows is not judged"],
+)
+@given(drawn=flows(4.0))
+def test_is_a_bijection_far_from_the_data(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    model, x, z = gentle(subject, drawn["config"]), drawn["x"], drawn["z"]
+    judge_round_trips(model, x, z, dtype, in_range)
+    if not subject.carries_gradients:
+        return
+    grid = torch.linspace(-2, 2, 9).to(x)  # between the points and their antipodes
+    along = (grid.reshape(-1, *[1] * x.ndim) * x).flatten(0, 1)
+    jacobian = jacobians(model, along)
+    jacobian = jacobian[jacobian.isfinite().all(-1).all(-1)]
+    signs = torch.linalg.slogdet(jacobian).sign
+    values = torch.linalg.svdvals(jacobian)
+    sure = signs[values[:, -1] > rounding(dtype, length=x[0].numel()) * values[:, 0]]
+    check.that(
+        len(sure) == 0 or bool((sure == sure[0]).all()),
+        f"det dz/dx is positive at {int((sure > 0).sum())} points and negative at "
+        f"{int((sure < 0).sum())} others: the flow folds space",
+    )
+
+
+def draw_samples(model: Built, n: int, generator: torch.Generator) -> Tensor:
+    """``sample(n, generator)``, its shape checked."""
+    model.needs("sample")
+    found = model.sample(n, generator)
+    expected = (n, *model.config.event_shape)
+    check.that(
+        isinstance(found, Tensor) and tuple(found.shape) == expected,
+        f"sample({n}, generator) returned {getattr(found, 'shape', type(found).__name__)}, "
+        f"expected shape {expected}",
+    )
+    if model.is_module:
+        wanted = model.handle.dtype
+        check.that(found.dtype == wanted, f"sample returned {found.dtype}, the model is {wanted}")
+    drawn: Tensor = found.detach()
+    return drawn
+
+
+def _seeded(subject: Handle, seed: int) -> torch.Generator:
+    return torch.Generator(device=subject.device).manual_seed(seed)
+
+
+def _distance(values: Tensor, distribution: Any) -> float:
+    """Kolmogorov's distance of the empirical distribution from a known one."""
+    found: float = scipy.stats.kstest(values.numpy(), distribution.cdf, method="asymp").statistic
+    return found
+
+
+@claim(
+    "flow.sample_matches_density",
+    r"x \sim \text{sample} \;\Rightarrow\; f(x) \sim \mathcal N(0, I)",
+    sources=[f"{DINH}, section 3.1", "Dvoretzky, Kiefer, Wolfowitz 1956; Massart 1990"],
+    why="""A sample is noise mapped back, so mapping it forward must give standard normal noise: each
+    coordinate, random projections, and the squared length, whose chi-square law needs the coordinates
+    to be independent. The empirical distribution function of n draws strays by more than
+    sqrt(log(2/α)/2n) with probability α at most, at any n.""",
+    error=1e-9,
+    effort=0.25,
+    dtypes=("float64",),
+)
+@given(config=stratified(list(STRATA)), seed=st.integers(0, 2**31 - 1))
+def test_samples_follow_the_density(
+    subject: Handle, device: str, dtype: torch.dtype, config: FlowConfig, seed: int
+) -> None:
+    model = gentle(subject, config)
+    with torch.no_grad():
+        x = draw_samples(model, DRAWS, _seeded(subject, seed))
+        in_range(x, "sample")
+        z = flat(model.forward(x.to(dtype))[0])
+    dims = z.shape[1]
+    distinct = len(torch.unique(flat(x), dim=0))
+    check.that(
+        distinct > DRAWS // 2, f"of {DRAWS} draws only {distinct} are distinct: draws are repeated"
+    )
+    room = math.sqrt(math.log(2 / FALSE_ALARM) / (2 * DRAWS)) + guarded(dtype)
+    normal, length = scipy.stats.norm(), scipy.stats.chi2(dims)
+    for d in range(dims):
+        what = f"Kolmogorov's distance of coordinate {d} of forward(sample) from a standard normal"
+        check.at_most(_distance(z[:, d], normal), 0.0, room, what)
+    for direction in torch.nn.functional.normalize(torch.randn(3, dims, dtype=z.dtype), dim=1):
+        what = "Kolmogorov's distance of a projection of forward(sample) from a standard normal"
+        check.at_most(_distance(z @ direction, normal), 0.0, room, what)
+    what = "Kolmogorov's distance of the squared length of forward(sample) from its chi-square law"
+    check.at_most(_distance(z.square().sum(1), length), 0.0, room, what)
+
+
+@claim(
+    "flow.sample_uses_its_generator",
+    r"\text{sample}(n, g) \text{ is a function of the state of } g \text{ alone, and advances it}",
+    sources=["contracts.md, conventions"],
+    why="""A seeded generator makes a draw repeatable: the same state gives the same sample whatever the
+    global generators hold, the same generator once more, or another seed, another sample. Continuous
+    draws coincide with probability zero.""",
+    effort=0.5,
+)
+@given(
+    config=stratified(list(STRATA)),
+    n=st.sampled_from([1, 2, 7]),
+    seed=st.integers(0, 2**31 - 2),
+)
+def test_flow_samples_follow_their_generator(
+    subject: Handle, device: str, dtype: torch.dtype, config: FlowConfig, n: int, seed: int
+) -> None:
+    model = subject.build(config)
+    model.needs("sample")
+    generator = _seeded(subject, seed)
+    before = generators()
+    first = draw_samples(model, n, generator)
+    check.that(generators() == before, "sample drew from, or reseeded, a global generator")
+    second = draw_samples(model, n, generator)
+    torch.rand(5)  # the global generator moves on
+    again = draw_samples(model, n, _seeded(subject, seed))
+    check.equal(again, first, "the sample from a generator of the same seed")
+    check.that((second != first).any(), "two samples in a row from one generator are the same")
+    other = draw_samples(model, n, _seeded(subject, seed + 1))
+    check.that((other != first).any(), "generators of different seeds give the same sample")
