@@ -18,9 +18,11 @@ def add(contract: Contract) -> Contract:
 
 from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     adversarial,
+    attention,
     autoencoders,
     autoregressive,
     divergences,
     latent,
+    logistic_mixture,
     theory,
 )

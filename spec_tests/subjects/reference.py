@@ -100,6 +100,24 @@ def pixelcnn(config: Any) -> Any:
     return autoregressive.PixelCNN(config.event_shape, config.levels, config.num_classes)
 
 
+# Causal self-attention -------------------------------------------------------------------------
+
+
+@subject("causal_self_attention", name="reference.CausalSelfAttention")
+def causal_self_attention(config: Any) -> Any:
+    return autoregressive.CausalSelfAttention(config.embed_dim, config.num_heads)
+
+
+# The discretised mixture of logistics ----------------------------------------------------------
+
+
+@subject("discretized_logistic_mixture", name="reference")
+def discretized_logistic_mixture(
+    x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, levels: int
+) -> Tensor:
+    return autoregressive.discretized_logistic_mixture(x, log_weights, means, log_scales, levels)
+
+
 # Autoencoders --------------------------------------------------------------------------------------
 
 
@@ -170,4 +188,3 @@ def spectral_norm(layer: Any) -> Any:
 @subject("clip_weights", name="reference")
 def clip_weights(module: Any, bound: float) -> None:
     adversarial.clip_weights(module, bound)
-

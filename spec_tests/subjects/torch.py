@@ -33,6 +33,48 @@ def js_by_distributions(p: Tensor, q: Tensor) -> Tensor:
     return sum(distributions.kl_divergence(side, mixture) for side in sides) / 2
 
 
+# Causal self-attention -------------------------------------------------------------------------
+
+
+class _MultiheadAttention(torch.nn.Module):
+    """PyTorch's layer with the mask that its documentation asks for."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.attend = torch.nn.MultiheadAttention(
+            config.embed_dim, config.num_heads, batch_first=True
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        return self.attend(x, x, x, attn_mask=later, is_causal=True, need_weights=False)[0]
+
+
+@subject("causal_self_attention", name="torch.nn.MultiheadAttention")
+def attention_by_multihead(config: Any) -> Any:
+    return _MultiheadAttention(config)
+
+
+class _ScaledDotProduct(torch.nn.Module):
+    """``is_causal=True`` between two projections."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.heads = config.num_heads
+        self.project = torch.nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.out = torch.nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(*parts, is_causal=True)
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+@subject("causal_self_attention", name="torch.nn.functional.scaled_dot_product_attention")
+def attention_by_scaled_dot_product(config: Any) -> Any:
+    return _ScaledDotProduct(config)
+
+
 # Autoencoders --------------------------------------------------------------------------------------
 
 
