@@ -188,3 +188,11 @@ def spectral_norm(layer: Any) -> Any:
 @subject("clip_weights", name="reference")
 def clip_weights(module: Any, bound: float) -> None:
     adversarial.clip_weights(module, bound)
+
+
+# Cycle consistency -----------------------------------------------------------------------------
+
+
+@subject("cycle_consistency_loss", name="reference")
+def cycle_consistency_loss(x_to_y: Any, y_to_x: Any, x: Tensor, y: Tensor) -> Tensor:
+    return adversarial.cycle_consistency_loss(x_to_y, y_to_x, x, y)
