@@ -10,6 +10,7 @@ from reference.autoencoders.bottleneck import (
     reconstruction_loss,
 )
 from reference.autoencoders.linear import linear_autoencoder, principal_directions
+from reference.autoencoders.sparse import soft_threshold, sparse_code
 
 __all__ = [
     "DeepBottleneck",
@@ -17,4 +18,6 @@ __all__ = [
     "linear_autoencoder",
     "principal_directions",
     "reconstruction_loss",
+    "soft_threshold",
+    "sparse_code",
 ]

@@ -25,5 +25,6 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     divergences,
     latent,
     logistic_mixture,
+    sparse_coding,
     theory,
 )

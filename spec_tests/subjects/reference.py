@@ -126,6 +126,14 @@ def linear_autoencoder(x: Tensor, code_dim: int) -> tuple[Any, Any]:
     return autoencoders.linear_autoencoder(x, code_dim)
 
 
+# Sparse coding ---------------------------------------------------------------------------------
+
+
+@subject("sparse_code", name="reference")
+def sparse_code(x: Tensor, dictionary: Tensor, penalty: float) -> Tensor:
+    return autoencoders.sparse_code(x, dictionary, penalty)
+
+
 # Latent variable models ----------------------------------------------------------------------------
 
 
