@@ -22,6 +22,7 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     autoencoders,
     autoregressive,
     cycle,
+    denoising,
     divergences,
     latent,
     logistic_mixture,

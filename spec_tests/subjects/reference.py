@@ -134,6 +134,14 @@ def sparse_code(x: Tensor, dictionary: Tensor, penalty: float) -> Tensor:
     return autoencoders.sparse_code(x, dictionary, penalty)
 
 
+# Denoising -------------------------------------------------------------------------------------
+
+
+@subject("denoising_loss", name="reference")
+def denoising_loss(denoiser: Any, clean: Tensor, noise: Tensor) -> Tensor:
+    return autoencoders.denoising_loss(denoiser, clean, noise)
+
+
 # Latent variable models ----------------------------------------------------------------------------
 
 
