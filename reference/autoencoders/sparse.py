@@ -95,4 +95,5 @@ def sparse_code(
         signs = _descend(target, gram, penalty).sign()
     used = signs.abs()
     system = gram * used[:, :, None] * used[:, None, :] + torch.diag_embed(1 - used)  # (N, K, K)
-    return torch.linalg.solve(system, used * (target - penalty * signs))
+    codes: Tensor = torch.linalg.solve(system, used * (target - penalty * signs))
+    return codes

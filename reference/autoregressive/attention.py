@@ -55,7 +55,8 @@ def causal_attention(
     """
     scores = query @ key.mT / query.shape[-1] ** 0.5  # (..., T, T)
     later = torch.ones_like(scores, dtype=torch.bool).triu(1)
-    return scores.masked_fill(later, float("-inf")).softmax(-1) @ value
+    weights: Tensor = scores.masked_fill(later, float("-inf")).softmax(-1)
+    return weights @ value
 
 
 class CausalSelfAttention(nn.Module):

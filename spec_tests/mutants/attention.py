@@ -280,3 +280,16 @@ def weights_detached(config: Any) -> Any:
             return super().weights(scores).detach()
 
     return Mutant(config)
+
+
+@mutant("causal_self_attention", rejected_by=["causal_self_attention.float32_agrees_with_float64"])
+def weights_in_half_precision(config: Any) -> Any:
+    """The softmax of single-precision scores taken in bfloat16: three digits of each weight."""
+
+    class Mutant(Attention):
+        def weights(self, scores: Tensor) -> Tensor:
+            if scores.dtype == torch.float32:
+                return super().weights(scores.bfloat16()).float()
+            return super().weights(scores)
+
+    return Mutant(config)

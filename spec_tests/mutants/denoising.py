@@ -104,3 +104,10 @@ def denoiser_put_into_eval_mode(denoiser: Any, clean: Tensor, noise: Tensor) -> 
 def denoised_points_detached(denoiser: Any, clean: Tensor, noise: Tensor) -> Tensor:
     """The rebuilt points out of the graph: a number to report, from which nothing is learned."""
     return (denoiser(clean + noise).detach() - clean).square().sum(-1).mean()
+
+
+@mutant(PREFIX, rejected_by=[f"{PREFIX}.leaves_global_state_alone"])
+def generator_seeded_again(denoiser: Any, clean: Tensor, noise: Tensor) -> Tensor:
+    """``manual_seed(0)`` for the sake of reproducibility: every later draw of the program is one."""
+    torch.manual_seed(0)
+    return (denoiser(clean + noise) - clean).square().sum(-1).mean()

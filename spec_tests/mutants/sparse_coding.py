@@ -126,3 +126,9 @@ def code_without_a_gradient(x: Tensor, dictionary: Tensor, penalty: float) -> Te
     """The minimisation under ``no_grad``: nothing that the code is for can train the atoms."""
     with torch.no_grad():
         return descend(x, dictionary, penalty)
+
+
+@mutant(PREFIX, rejected_by=[f"{PREFIX}.same_value_under_autograd"])
+def few_sweeps_where_a_gradient_is_wanted(x: Tensor, dictionary: Tensor, penalty: float) -> Tensor:
+    """Unrolled for two sweeps in training, solved in evaluation: two codes for one point."""
+    return descend(x, dictionary, penalty, sweeps=2 if x.requires_grad else 400)

@@ -96,6 +96,15 @@ def pca_by_lowrank(x: Tensor, code_dim: int) -> tuple[Any, Any]:
     return lambda points: (points - mean) @ directions, lambda codes: codes @ directions.T + mean
 
 
+# Denoising -------------------------------------------------------------------------------------
+
+
+@subject("denoising_loss", name="torch.nn.functional.mse_loss")
+def denoising_by_mse(denoiser: Any, clean: Tensor, noise: Tensor) -> Tensor:
+    """A sum over all numbers, divided by the batch."""
+    return functional.mse_loss(denoiser(clean + noise), clean, reduction="sum") / len(clean)
+
+
 # Latent variable models ----------------------------------------------------------------------------
 
 
@@ -267,3 +276,12 @@ def clip_weights_as_one_vector(module: Any, bound: float) -> None:
     with torch.no_grad():
         clipped = torch.nn.utils.parameters_to_vector(parameters).clamp(-bound, bound)
         torch.nn.utils.vector_to_parameters(clipped, parameters)
+
+
+# Cycle consistency -----------------------------------------------------------------------------
+
+
+@subject("cycle_consistency_loss", name="torch.nn.L1Loss")
+def cycle_by_l1(x_to_y: Any, y_to_x: Any, x: Tensor, y: Tensor) -> Tensor:
+    loss = torch.nn.L1Loss()
+    return loss(y_to_x(x_to_y(x)), x) + loss(x_to_y(y_to_x(y)), y)
