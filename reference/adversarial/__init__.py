@@ -4,6 +4,7 @@ Scores are a discriminator's raw outputs, one number for each item; a critic is 
 `(N, *event)` to `(N,)`.
 """
 
+from reference.adversarial.cycle import cycle_consistency_loss
 from reference.adversarial.game import game_value, game_value_at_optimum, optimal_discriminator
 from reference.adversarial.lipschitz import (
     clip_weights,
@@ -37,6 +38,7 @@ __all__ = [
     "clipped_network_bound",
     "conv_norm_bound",
     "conv_operator_norm",
+    "cycle_consistency_loss",
     "flattened_weight",
     "game_value",
     "game_value_at_optimum",

@@ -9,12 +9,17 @@ from reference.autoencoders.bottleneck import (
     LinearBottleneck,
     reconstruction_loss,
 )
+from reference.autoencoders.denoising import denoising_loss
 from reference.autoencoders.linear import linear_autoencoder, principal_directions
+from reference.autoencoders.sparse import soft_threshold, sparse_code
 
 __all__ = [
     "DeepBottleneck",
     "LinearBottleneck",
+    "denoising_loss",
     "linear_autoencoder",
     "principal_directions",
     "reconstruction_loss",
+    "soft_threshold",
+    "sparse_code",
 ]

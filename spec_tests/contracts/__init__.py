@@ -18,12 +18,17 @@ def add(contract: Contract) -> Contract:
 
 from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     adversarial,
+    attention,
     autoencoders,
     autoregressive,
+    cycle,
+    denoising,
     divergences,
     energy,
     flows,
     importance,
     latent,
+    logistic_mixture,
+    sparse_coding,
     theory,
 )

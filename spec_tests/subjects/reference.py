@@ -108,12 +108,46 @@ def pixelcnn(config: Any) -> Any:
     return autoregressive.PixelCNN(config.event_shape, config.levels, config.num_classes)
 
 
+# Causal self-attention -------------------------------------------------------------------------
+
+
+@subject("causal_self_attention", name="reference.CausalSelfAttention")
+def causal_self_attention(config: Any) -> Any:
+    return autoregressive.CausalSelfAttention(config.embed_dim, config.num_heads)
+
+
+# The discretised mixture of logistics ----------------------------------------------------------
+
+
+@subject("discretized_logistic_mixture", name="reference")
+def discretized_logistic_mixture(
+    x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, levels: int
+) -> Tensor:
+    return autoregressive.discretized_logistic_mixture(x, log_weights, means, log_scales, levels)
+
+
 # Autoencoders --------------------------------------------------------------------------------------
 
 
 @subject("linear_autoencoder", name="reference")
 def linear_autoencoder(x: Tensor, code_dim: int) -> tuple[Any, Any]:
     return autoencoders.linear_autoencoder(x, code_dim)
+
+
+# Sparse coding ---------------------------------------------------------------------------------
+
+
+@subject("sparse_code", name="reference")
+def sparse_code(x: Tensor, dictionary: Tensor, penalty: float) -> Tensor:
+    return autoencoders.sparse_code(x, dictionary, penalty)
+
+
+# Denoising -------------------------------------------------------------------------------------
+
+
+@subject("denoising_loss", name="reference")
+def denoising_loss(denoiser: Any, clean: Tensor, noise: Tensor) -> Tensor:
+    return autoencoders.denoising_loss(denoiser, clean, noise)
 
 
 # Latent variable models ----------------------------------------------------------------------------
@@ -211,3 +245,11 @@ def spectral_norm(layer: Any) -> Any:
 @subject("clip_weights", name="reference")
 def clip_weights(module: Any, bound: float) -> None:
     adversarial.clip_weights(module, bound)
+
+
+# Cycle consistency -----------------------------------------------------------------------------
+
+
+@subject("cycle_consistency_loss", name="reference")
+def cycle_consistency_loss(x_to_y: Any, y_to_x: Any, x: Tensor, y: Tensor) -> Tensor:
+    return adversarial.cycle_consistency_loss(x_to_y, y_to_x, x, y)

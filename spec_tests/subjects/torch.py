@@ -33,6 +33,48 @@ def js_by_distributions(p: Tensor, q: Tensor) -> Tensor:
     return sum(distributions.kl_divergence(side, mixture) for side in sides) / 2
 
 
+# Causal self-attention -------------------------------------------------------------------------
+
+
+class _MultiheadAttention(torch.nn.Module):
+    """PyTorch's layer with the mask that its documentation asks for."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.attend = torch.nn.MultiheadAttention(
+            config.embed_dim, config.num_heads, batch_first=True
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        return self.attend(x, x, x, attn_mask=later, is_causal=True, need_weights=False)[0]
+
+
+@subject("causal_self_attention", name="torch.nn.MultiheadAttention")
+def attention_by_multihead(config: Any) -> Any:
+    return _MultiheadAttention(config)
+
+
+class _ScaledDotProduct(torch.nn.Module):
+    """``is_causal=True`` between two projections."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.heads = config.num_heads
+        self.project = torch.nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.out = torch.nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(*parts, is_causal=True)
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+@subject("causal_self_attention", name="torch.nn.functional.scaled_dot_product_attention")
+def attention_by_scaled_dot_product(config: Any) -> Any:
+    return _ScaledDotProduct(config)
+
+
 # Autoencoders --------------------------------------------------------------------------------------
 
 
@@ -52,6 +94,15 @@ def pca_by_lowrank(x: Tensor, code_dim: int) -> tuple[Any, Any]:
     mean = x.mean(0)
     directions = torch.pca_lowrank(x, q=min(x.shape))[2][:, :code_dim]
     return lambda points: (points - mean) @ directions, lambda codes: codes @ directions.T + mean
+
+
+# Denoising -------------------------------------------------------------------------------------
+
+
+@subject("denoising_loss", name="torch.nn.functional.mse_loss")
+def denoising_by_mse(denoiser: Any, clean: Tensor, noise: Tensor) -> Tensor:
+    """A sum over all numbers, divided by the batch."""
+    return functional.mse_loss(denoiser(clean + noise), clean, reduction="sum") / len(clean)
 
 
 # Latent variable models ----------------------------------------------------------------------------
@@ -225,3 +276,12 @@ def clip_weights_as_one_vector(module: Any, bound: float) -> None:
     with torch.no_grad():
         clipped = torch.nn.utils.parameters_to_vector(parameters).clamp(-bound, bound)
         torch.nn.utils.vector_to_parameters(clipped, parameters)
+
+
+# Cycle consistency -----------------------------------------------------------------------------
+
+
+@subject("cycle_consistency_loss", name="torch.nn.L1Loss")
+def cycle_by_l1(x_to_y: Any, y_to_x: Any, x: Tensor, y: Tensor) -> Tensor:
+    loss = torch.nn.L1Loss()
+    return loss(y_to_x(x_to_y(x)), x) + loss(x_to_y(y_to_x(y)), y)

@@ -1,0 +1,205 @@
+r"""Claims about the cycle-consistency loss: what it is, when it vanishes, and whom it teaches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spec_tests import check
+from spec_tests.contracts.cycle import DOMAINS, AffineFunction, AffineMap, cycles, matrices
+from spec_tests.handle import Handle
+from spec_tests.judge import stratified
+from spec_tests.numerics import gradients
+from spec_tests.registry import claim
+from spec_tests.strategies import normals
+from spec_tests.tolerance import guarded, rounding
+
+ZHU = "Zhu et al. 2017, 'Unpaired Image-to-Image Translation'"
+LECTURE = "CS182 2021 L19, 'Generative Adversarial Networks'"
+
+
+def _cycle(there: Any, back: Any, x: Tensor) -> Tensor:
+    """The mean absolute error of one journey."""
+    apart: Tensor = back(there(x)) - x
+    return torch.where(apart < 0, -apart, apart).sum() / apart.numel()
+
+
+def _room(dtype: torch.dtype, drawn: dict[str, Any]) -> float:
+    size = max(float(drawn[name].detach().abs().max()) for name in ("x", "y"))
+    return rounding(dtype, length=64, scale=max(size, 1.0))
+
+
+@claim(
+    "cycle_consistency_loss.matches_definition",
+    r"L(G, F) = \overline{|F(G(x)) - x|} + \overline{|G(F(y)) - y|}",
+    sources=[f"{ZHU}, equation 2", "contracts.md, cycle_consistency_loss"],
+    why="""Each journey there and back should end where it began; its error is absolute, not squared,
+    so that it is not spent on the worst pixels, and averaged over all numbers of its own batch, so
+    that neither a larger batch nor a larger domain outweighs the other.""",
+)
+@given(drawn=cycles())
+def test_is_the_sum_of_the_two_mean_absolute_errors(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    there, back, x, y = drawn.values()
+    expected = _cycle(there, back, x) + _cycle(back, there, y)
+    found = subject(there, back, x, y)
+    check.close(found, expected, guarded(dtype, scale=float(expected.detach())), "the loss")
+
+
+@st.composite
+def _inverses(draw: st.DrawFn, domain: tuple[Any, Any], function: bool) -> dict[str, Any]:
+    """Maps that undo each other, between domains of one size."""
+    here, there = domain
+    size = math.prod(here)
+    matrix, bias = draw(matrices(size, size)), draw(normals((size,)))
+    make = AffineFunction if function else AffineMap
+    n, m = draw(st.sampled_from([(1, 3), (4, 2)]))
+    return {
+        "x_to_y": make(matrix, bias, there),
+        "y_to_x": make(matrix.mT.contiguous(), -bias @ matrix, here),
+        "x": draw(normals((n, *here))),
+        "y": draw(normals((m, *there))),
+    }
+
+
+INVERSES = stratified(
+    [
+        _inverses(domain, function)
+        for domain in DOMAINS
+        if math.prod(domain[0]) == math.prod(domain[1])
+        for function in (False, True)
+    ]
+)
+
+
+@claim(
+    "cycle_consistency_loss.zero_iff_inverse",
+    r"L(G, F) = 0 \iff F \circ G = \mathrm{id} \text{ on } x,\ G \circ F = \mathrm{id} \text{ on } y",
+    sources=[f"{ZHU}, §3.2", LECTURE],
+    why="""A mean of absolute values vanishes only with all of them. Exact inverses cost nothing,
+    however far the points travel in between; if one of the maps ends a little to the side, the loss
+    says by how much.""",
+)
+@given(drawn=INVERSES, offset=st.sampled_from([0.0, 0.01, -0.5, 3.0]))
+def test_is_zero_for_inverse_maps_and_counts_what_is_missing(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any], offset: float
+) -> None:
+    there, back, x, y = drawn.values()
+
+    def beside(codes: Tensor) -> Tensor:
+        return back(codes) + offset  # type: ignore[no-any-return]
+
+    step = torch.full_like(x[:1], offset).flatten(1) @ there.matrix.mT
+    expected = abs(offset) + step.detach().abs().mean()
+    found = subject(there, back if offset == 0.0 else beside, x, y)
+    where = "exact inverses" if offset == 0.0 else f"inverses of which one is off by {offset}"
+    room = _room(dtype, drawn) + guarded(dtype, scale=float(expected))
+    check.close(found, expected, room, f"the loss of {where}")
+
+
+@st.composite
+def _one_way(draw: st.DrawFn, x_is_small: bool) -> dict[str, Any]:
+    """A small domain that fits into a large one and comes back unharmed; the large one does not."""
+    small, large = draw(st.sampled_from([((2,), (5,)), ((1,), (2, 2)), ((3,), (4,))]))
+    matrix = draw(matrices(math.prod(large), math.prod(small)))
+    up = AffineMap(matrix, torch.zeros(math.prod(large)).double(), large)
+    down = AffineMap(matrix.mT.contiguous(), torch.zeros(math.prod(small)).double(), small)
+    n, m = draw(st.sampled_from([(1, 4), (3, 2)]))
+    few, many = draw(normals((n, *small), scale=2.0)), draw(normals((m, *large), scale=2.0))
+    if x_is_small:
+        return {"x_to_y": up, "y_to_x": down, "x": few, "y": many}
+    return {"x_to_y": down, "y_to_x": up, "x": many, "y": few}
+
+
+@claim(
+    "cycle_consistency_loss.both_directions_count",
+    r"F \circ G = \mathrm{id} \;\Rightarrow\; L = \overline{|G(F(y)) - y|}, \qquad "
+    r"G \circ F = \mathrm{id} \;\Rightarrow\; L = \overline{|F(G(x)) - x|}",
+    sources=[f"{ZHU}, equation 2 and Table 4 (one direction alone)"],
+    why="""A domain that embeds in a larger one survives its journey, while the larger one is
+    projected and loses something. One direction alone is content with that: in the paper's
+    comparison it lets the other map collapse.""",
+)
+@given(drawn=stratified([_one_way(True), _one_way(False)]))
+def test_counts_the_lossy_direction_when_the_other_is_perfect(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    there, back, x, y = drawn.values()
+    lossy = "y" if x.flatten(1).shape[1] < y.flatten(1).shape[1] else "x"
+    expected = _cycle(back, there, y) if lossy == "y" else _cycle(there, back, x)
+    check.close(
+        subject(there, back, x, y), expected, _room(dtype, drawn) + guarded(dtype),
+        f"the loss, of which all is due to the cycle of {lossy},",
+    )  # fmt: skip
+
+
+@claim(
+    "cycle_consistency_loss.symmetric_in_roles",
+    r"L(G, F; x, y) = L(F, G; y, x)",
+    sources=[f"{ZHU}, equation 2"],
+    why="""Neither domain is the first: whoever calls them x and y the other way round asks for the
+    same number.""",
+)
+@given(drawn=cycles())
+def test_exchanging_the_domains_changes_nothing(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    there, back, x, y = drawn.values()
+    one, other = subject(there, back, x, y), subject(back, there, y, x)
+    size = max(float(one.detach().abs()), 1.0)
+    check.close(
+        other, one.detach(), rounding(dtype, length=64, scale=size), "the loss, roles exchanged,"
+    )
+
+
+@claim(
+    "cycle_consistency_loss.batches_are_averaged",
+    r"L(G, F; x \oplus x, y) = L(G, F; x, y \oplus y \oplus y) = L(G, F; x, y)",
+    sources=["contracts.md, conventions"],
+    why="""Nothing pairs the two batches, which may differ in size. Each cycle is a mean over its
+    own: showing the same images twice, in either domain, is the same question.""",
+)
+@given(drawn=cycles())
+def test_repeating_a_batch_changes_nothing(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    there, back, x, y = drawn.values()
+    base = subject(there, back, x, y).detach()
+    room = rounding(dtype, length=64, scale=max(float(base.abs()), 1.0))
+    check.close(subject(there, back, torch.cat([x, x]), y), base, room, "the loss with x repeated")
+    check.close(subject(there, back, x, torch.cat([y] * 3)), base, room, "the loss with y repeated")
+
+
+@claim(
+    "cycle_consistency_loss.gradient_reaches_both",
+    r"\nabla_{G} L = \nabla_G \overline{|F(G(x)) - x|} + \nabla_G \overline{|G(F(y)) - y|} \ne 0, "
+    r"\quad \text{and so for } F",
+    sources=[f"{ZHU}, equations 2 and 3", LECTURE],
+    why="""Each map appears in both cycles, once as the way out and once as the way back, and learns
+    from both. Detaching the translated batch, as is right in the discriminator's step, silences the
+    way out here.""",
+)
+@given(drawn=cycles(kinds=("smooth", "affine")))
+def test_both_maps_learn_from_both_cycles(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    subject.needs_gradients()
+    there, back, x, y = drawn.values()
+    for name, module in (("x_to_y", there), ("y_to_x", back)):
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        wanted = gradients(_cycle(there, back, x) + _cycle(back, there, y), parameters)
+        found = gradients(subject(there, back, x, y), parameters, what="loss")
+        size = max(max(float(g.abs().max()) for g in wanted), 1.0)
+        for one, other in zip(found, wanted, strict=True):
+            check.close(
+                one,
+                other,
+                guarded(dtype, length=64, scale=size),
+                f"the gradient in {name}'s parameters",
+            )
