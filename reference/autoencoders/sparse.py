@@ -51,7 +51,7 @@ def _descend(
         for k in range(len(gram)):
             others = z @ gram[:, k] - z[:, k] * gram[k, k]
             z[:, k] = soft_threshold(target[:, k] - others, penalty) / lengths[k]
-        if (z - before).abs().max() <= 1e-7 * z.abs().max():
+        if (z - before).abs().max() <= 1e-10 * z.abs().max():
             break
     return z
 
@@ -92,8 +92,11 @@ def sparse_code(
     """
     target, gram = x @ dictionary.mT, dictionary @ dictionary.mT
     with torch.no_grad():
-        signs = _descend(target, gram, penalty).sign()
+        descended = _descend(target, gram, penalty)
+        sizes = descended.abs()  # what the descent has not quite brought to zero is not in use
+        signs = descended.sign() * (sizes > 1e-7 * sizes.amax(-1, keepdim=True))
     used = signs.abs()
     system = gram * used[:, :, None] * used[:, None, :] + torch.diag_embed(1 - used)  # (N, K, K)
-    codes: Tensor = torch.linalg.solve(system, used * (target - penalty * signs))
+    rhs = used * (target - penalty * signs)  # (N, K)
+    codes: Tensor = (torch.linalg.pinv(system, hermitian=True) @ rhs[:, :, None])[:, :, 0]
     return codes

@@ -150,6 +150,12 @@ def one_point() -> Any:
     return st.just(both(*torch.ones(2, 1, dtype=torch.float64)))
 
 
+def neighbours(p: Tensor) -> list[Tensor]:
+    """Distributions so close to ``p`` that what should be 0 rounds to either side of it."""
+    close_by = [p * (1 + scale * torch.randn_like(p)) for scale in (1e-15, 1e-8, 1e-7) * 10]
+    return [q / q.sum() for q in close_by]
+
+
 def large_pairs() -> Any:
     """Vectors over hundreds of points."""
     return sizes(200, 400).flatmap(lambda n: st.builds(both, weights(n), weights(n)))
@@ -197,6 +203,11 @@ def test_is_the_sum_of_its_definition(
     expected = definition_of_kl(p, q)
     what = "KL(p || q)" + (", with q = 0 < p somewhere," if math.isinf(expected) else "")
     check.close(subject(p, q), expected, near(expected, dtype, len(p)), what)
+    even, tiny = torch.full_like(p[:1], 0.5).repeat(2), torch.ones_like(p[:1]).repeat(2)
+    tiny[1] = 1e-30
+    expected = definition_of_kl(even, tiny)
+    what = "KL(p || q) for p = [0.5, 0.5] and q = [1, 1e-30]"
+    check.close(subject(even, tiny), expected, near(expected, dtype, 2), what)
 
 
 @claim(
@@ -396,6 +407,10 @@ def test_is_zero_exactly_for_equal_distributions(
     check.at_least(value, total_variation_norm(p, q) ** 2 / 8, slack, "JS(p, q)")
     if torch.equal(p, q):
         check.close(value, 0.0, slack, "JS(p, p)")
+    for close_by in neighbours(p):
+        check.finite(
+            subject(p, close_by), f"JS(p, q) for p = {p.tolist()}, q = {close_by.tolist()}"
+        )
 
 
 @claim(
@@ -419,6 +434,10 @@ def test_has_a_square_root_that_obeys_the_triangle_inequality(
     p, r = pair.values()
     anywhere = torch.rand_like(p)
     slack = near(1.0, dtype)
+    for close_by in neighbours(p):
+        check.finite(
+            subject(p, close_by), f"JS(p, q) for p = {p.tolist()}, q = {close_by.tolist()}"
+        )
     for q in (part * p + (1 - part) * r, anywhere / anywhere.sum()):
         longest = (subject(p, r).double() - slack).clamp(min=0).sqrt()
         detour = sum(
