@@ -926,3 +926,13 @@ def independent_plan(pieces: Any) -> Any:
     not steep."""
     pieces.transport_plan = lambda x, y, p, q: p[:, None] * q
     return pieces
+
+
+@mutant("gradient_penalty", rejected_by=["gradient_penalty.keeps_double_precision"])
+def penalty_with_a_norm_in_single_precision(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
+    """The norm is taken in float32, which rounds what a float64 caller asked for to seven digits."""
+    fraction = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
+    x = (real + fraction * (fake - real)).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    norm = (slope.flatten(1).float().square().sum(1) + 1e-12).sqrt().to(real.dtype)
+    return (norm - 1).square().mean()
