@@ -208,10 +208,13 @@ class Claim:
 
     @property
     def family(self) -> str:
-        """The family that the claim is filed under: its contract's, or its module's for theory."""
+        """The family that the claim is filed under: its contract's, or its module's for theory.
+
+        A module ``test_<family>_<part>.py`` belongs to the family.
+        """
         if self.contract in CONTRACTS and self.contract != "theory":
             return CONTRACTS[self.contract].family
-        return self.test.__module__.rpartition("test_")[2]
+        return self.test.__module__.rpartition("test_")[2].partition("_")[0]
 
     @property
     def title(self) -> str:
