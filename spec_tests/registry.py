@@ -112,6 +112,7 @@ class Probe:
         changes: the inputs that the contract allows the subject to change.
         extreme: ``config -> strategy`` of inputs at which value and gradient must be finite.
         guard: whether a legal numerical guard (``contracts.md``) may move the result.
+        iterative: whether a right subject may find the result by iteration, up to a tolerance.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Probe:
     changes: tuple[str, ...] = ()
     extreme: Callable[[Any], Any] | None = None
     guard: bool = True
+    iterative: bool = False
 
 
 @dataclass(frozen=True)

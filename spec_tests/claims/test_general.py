@@ -445,16 +445,7 @@ def test_has_the_gradient_of_its_value(
     probe = probe_of(subject, case)
     target = start(subject, case)
     inputs = _leaves(probe, case.inputs)
-    owners = (
-        [target.module] if isinstance(target, Built) and target.is_module else modules_in(inputs)
-    )
-    parameters = {
-        f"parameter {name}": p
-        for owner in owners
-        if probe.parameters
-        for name, p in owner.named_parameters()
-        if p.requires_grad
-    }
+    parameters = _trained(probe, target, inputs) if probe.parameters else {}
     leaves = {name: inputs[name] for name in probe.differentiable} | parameters
     cotangents: list[Tensor] = []
 
@@ -472,6 +463,18 @@ def test_has_the_gradient_of_its_value(
     for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
         along = _directions(probe, name, leaf.detach())
         _compare_slope(total, leaf, along, gradient, f"the gradient of {_name(probe)} in {name}")
+
+
+def _trained(probe: Probe, target: Handle | Built, inputs: dict[str, Any]) -> dict[str, Tensor]:
+    """The parameters of the built module, or of the modules among the inputs."""
+    built = isinstance(target, Built)
+    owners = [target.module] if built and target.is_module else modules_in(inputs)
+    return {
+        f"parameter {name}": parameter
+        for owner in owners
+        for name, parameter in owner.named_parameters()
+        if parameter.requires_grad and parameter.is_floating_point()
+    }
 
 
 def _compare_slope(total: Any, leaf: Tensor, along: Tensor, gradient: Tensor, what: str) -> None:
@@ -551,6 +554,80 @@ def test_agrees_in_float32_with_float64(
         bound = 512 * eps(torch.float32) * (1 + other.detach().abs() + kappa)
         expected = torch.where(both, other, other.float().double())
         check.close(one.double(), expected, bound, f"{_name(probe)} in float32, against float64,")
+
+
+@general_claim(
+    "keeps_double_precision",
+    r"k \mapsto f\bigl((1 + 10^{-10} k)\, x\bigr) \text{ changes at every step}",
+    why="""In float64 a step of 1e-10 is a thousand times coarser than rounding and six hundred times
+    finer than what float32 can tell apart: a stage that was computed in single precision on the way
+    is a staircase, and eight steps stay on one tread of it. The entries that count most are moved,
+    an input or a parameter at a time, where the gradient says that the result must follow.""",
+    draw=lambda contract: cases(
+        contract,
+        lambda probe: (
+            not probe.iterative
+            and (bool(probe.differentiable) or probe.parameters or contract.kind == "factory")
+        ),
+        lambda probe: probe.smooth or probe.inputs,
+    ),
+    dtypes=("float64",),
+    effort=0.5,
+)
+def test_follows_steps_that_single_precision_cannot_see(
+    subject: Handle, device: str, dtype: torch.dtype, case: Case
+) -> None:
+    subject.needs_gradients()
+    probe = probe_of(subject, case)
+    target = start(subject, case)
+    inputs = _leaves(probe, case.inputs)
+    leaves = {name: inputs[name] for name in probe.differentiable}
+    trained = _trained(probe, target, inputs)
+    if trained:
+        name = list(trained)[int(torch.randint(len(trained), ()))]
+        leaves[name] = trained[name]
+    if not leaves:
+        raise NotOffered("nothing to move in small steps")
+    weights: list[Tensor] = []
+
+    def total() -> Tensor:
+        seed_everything(8)
+        parts = [p for p in outputs(probe, target, inputs) if p.is_floating_point()]
+        if not weights:
+            weights.extend(torch.randn_like(part) for part in parts)
+        kept = [torch.where(part.isfinite(), part, 0.0) for part in parts]
+        zero = torch.zeros((), device=subject.device, dtype=subject.dtype)
+        return sum(((w * k).sum() for w, k in zip(weights, kept, strict=True)), start=zero)
+
+    value = total()
+    found = gradients(value, list(leaves.values()), what=_name(probe))
+    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
+        _follows(total, leaf, gradient, f"{_name(probe)} in steps of 1e-10 of {name}")
+
+
+def _follows(total: Any, leaf: Tensor, gradient: Tensor, what: str) -> None:
+    """Eight values a step apart differ, where the gradient makes a step far more than rounding."""
+    origin = leaf.detach().clone()
+    effect = (gradient * origin).nan_to_num(0.0, 0.0, 0.0).flatten()
+    most = effect.abs().topk(min(2, effect.numel())).indices
+    along = torch.zeros_like(effect)
+    along[most] = effect[most].sign() * origin.flatten()[most]
+    step, size = 1e-10, float(total().detach().abs())
+    noise = eps(torch.float64) * (1 + size + float(effect.abs().sum()))
+    if step * float(effect[most].abs().sum()) <= 64 * noise:
+        return
+    values = set()
+    for index in range(8):
+        with torch.no_grad():
+            leaf.copy_(origin + index * step * along.view_as(origin))
+        values.add(float(total().detach()))
+    with torch.no_grad():
+        leaf.copy_(origin)
+    check.that(
+        len(values) >= 6,
+        f"{what} takes {len(values)} different values where 8 are due: part of it is computed in "
+        f"less than double precision",
+    )
 
 
 def _condition(

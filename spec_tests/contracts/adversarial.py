@@ -272,6 +272,7 @@ add(
         probes=(
             Probe(
                 "the normalised weight",
+                iterative=True,
                 inputs=lambda config: stratified(
                     [layers(make, gap=0.4) for make in ("wide", "conv", "transposed")]
                 ),

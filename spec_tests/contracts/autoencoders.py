@@ -180,6 +180,7 @@ add(
         probes=(
             Probe(
                 "the reconstruction",
+                iterative=True,
                 inputs=lambda config: data_with_gap(),
                 call=_reconstruct,
                 batched={"points": 0},

@@ -192,6 +192,7 @@ add(
         probes=(
             Probe(
                 "distance",
+                iterative=True,
                 inputs=lambda config: transports(),
                 call=_call,
                 differentiable=("x", "y"),
@@ -200,6 +201,7 @@ add(
             ),
             Probe(
                 "distance as a function of the weights",
+                iterative=True,
                 inputs=lambda config: _general_clouds(),
                 call=_call,
                 differentiable=("p", "q"),

@@ -84,6 +84,7 @@ add(
         probes=(
             Probe(
                 "forward",
+                iterative=True,
                 inputs=_named("x"),
                 call=lambda model, i: model.forward(i["x"]),
                 batched={"x": 0},
@@ -92,12 +93,14 @@ add(
             ),
             Probe(
                 "inverse",
+                iterative=True,
                 inputs=_named("z"),
                 call=lambda model, i: model.inverse(i["z"]),
                 batched={"z": 0},
             ),
             Probe(
                 "log_prob",
+                iterative=True,
                 inputs=_named("x"),
                 call=lambda model, i: model.log_prob(i["x"]),
                 batched={"x": 0},

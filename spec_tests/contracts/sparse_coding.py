@@ -83,6 +83,7 @@ add(
         probes=(
             Probe(
                 "call",
+                iterative=True,
                 inputs=lambda config: problems((0.2, 0.9)),
                 call=lambda subject, inputs: subject(*inputs.values()),
                 batched={"x": 0},
