@@ -23,6 +23,7 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     autoregressive,
     cycle,
     denoising,
+    diffusion,
     divergences,
     energy,
     flows,
