@@ -105,4 +105,5 @@ def stationary_distribution(transition: Float[Tensor, "n n"]) -> Float[Tensor, "
     equations = torch.cat([still, torch.ones_like(still[:1])])
     right = torch.zeros_like(equations[:, 0])
     right[-1] = 1
-    return torch.linalg.pinv(equations) @ right
+    found: Tensor = torch.linalg.pinv(equations) @ right
+    return found
