@@ -99,4 +99,4 @@ def sparse_code(
     system = gram * used[:, :, None] * used[:, None, :] + torch.diag_embed(1 - used)  # (N, K, K)
     rhs = used * (target - penalty * signs)  # (N, K)
     codes: Tensor = (torch.linalg.pinv(system, hermitian=True) @ rhs[:, :, None])[:, :, 0]
-    return codes
+    return used * codes  # exactly zero, not up to rounding

@@ -1,0 +1,560 @@
+r"""What autoencoders of every kind learn, where it can be computed: denoisers, sparse codes, stacks."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spec_tests import check
+from spec_tests.handle import Handle, redraw_parameters
+from spec_tests.registry import claim
+from spec_tests.state import seed_everything
+from spec_tests.strategies import normals
+from spec_tests.tolerance import guarded, rounding
+
+LECTURE = "CS182 2021 L17, 'Autoencoders'"
+ALAIN = "Alain, Bengio 2014, 'What Regularized Auto-Encoders Learn'"
+VINCENT = (
+    "Vincent et al. 2008, 'Extracting and Composing Robust Features with Denoising Autoencoders'"
+)
+BENGIO = "Bengio et al. 2007, 'Greedy Layer-Wise Training of Deep Networks'"
+SEEDS = st.integers(0, 2**31 - 1)
+SLACK = rounding(torch.float64, length=64, scale=4.0)
+
+
+def _source(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _normal(source: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=source, dtype=torch.float64)
+
+
+def _grid(order: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of Gauss and Hermite for a standard normal."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
+    return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
+
+
+# Denoisers ----------------------------------------------------------------------------------------
+
+
+@claim(
+    "theory.optimal_denoiser_is_posterior_mean",
+    r"r^*(\tilde x) = \mathbb E[x \mid \tilde x] = \arg\min_r \mathbb E\, \| r(x + \epsilon) - x \|^2",
+    sources=[
+        f"{ALAIN}, section 3",
+        f"{VINCENT}, section 2.3",
+        f"{LECTURE}, 'Denoising autoencoder'",
+    ],
+    why="""Squared error is smallest at the mean, for every noisy point by itself. For data on finitely
+    many points the mean is a weighted average of them. The expected loss is integrated by Gauss-Hermite
+    quadrature in the noise; the least loss by any function must be that of the denoiser, which is found
+    here in two ways that know nothing of each other: it beats every perturbed version of itself, and
+    the error is uncorrelated with every function of the noisy point.""",
+    effort=0.3,
+)
+@given(seed=SEEDS, size=st.sampled_from([2, 3, 5]), sigma=st.sampled_from([0.3, 0.7, 1.5]))
+def test_nothing_denoises_better_than_the_posterior_mean(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, size: int, sigma: float
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    points = _normal(source, size, 1)
+    weights = _normal(source, size).softmax(0)
+    line = torch.linspace(-12, 12, 4801, dtype=torch.float64)[:, None]  # the noisy points
+    width = float(line[1] - line[0])
+    likelihood = (-(line - points.T).square() / (2 * sigma**2)).exp() / (
+        sigma * math.sqrt(2 * math.pi)
+    )
+    joint = width * likelihood * weights  # (noisy point, clean point)
+    found = pieces.posterior_mean_denoiser(line, points, weights, sigma)
+
+    def loss(rebuilt: Tensor) -> Tensor:
+        return (joint * (rebuilt - points.T).square()).sum()
+
+    best = loss(found)
+    for test in (torch.ones_like(line), line, line.sin(), line.square(), (line > 0).double()):
+        error = (joint * (found - points.T) * test).sum()
+        check.close(error, 0.0, guarded(torch.float64), "the error against a function of the point")
+        for size_of_step in (0.1, -0.1):
+            other = loss(found + size_of_step * test)
+            check.at_least(other, best, SLACK, "the loss of another denoiser")
+    check.that(
+        bool(found.min() >= points.min() - 1e-9) and bool(found.max() <= points.max() + 1e-9),
+        "the posterior mean leaves the hull of the data",
+    )
+
+
+@claim(
+    "theory.tweedie",
+    r"r^*(\tilde x) - \tilde x = \sigma^2\, \nabla \log p_\sigma(\tilde x)",
+    sources=[f"{ALAIN}, theorem 1", "Efron 2011, 'Tweedie's Formula and Selection Bias'",
+             f"{LECTURE}, 'Denoising autoencoder'"],
+    why="""Differentiate log ∑ w_m N(x; x_m, σ²): each term contributes its share times (x_m - x)/σ²,
+    which is the posterior mean less the point. A denoiser is a compass that points uphill on the
+    density of noisy points, without ever computing that density. Autograd's gradient of the log-density,
+    which is itself checked against SciPy's normal density, is the oracle.""",
+    effort=0.3,
+)  # fmt: skip
+@given(
+    seed=SEEDS,
+    shape=st.sampled_from([(1, 1), (2, 3), (5, 2)]),
+    sigma=st.sampled_from([0.1, 0.5, 2.0]),
+)
+def test_a_denoiser_points_uphill(
+    subject: Handle,
+    device: str,
+    dtype: torch.dtype,
+    seed: int,
+    shape: tuple[int, int],
+    sigma: float,
+) -> None:
+    from scipy.stats import multivariate_normal
+
+    pieces, source = subject.pieces().raw, _source(seed)
+    points, weights = _normal(source, *shape), _normal(source, shape[0]).softmax(0)
+    x = (points[:1] + 2 * sigma * _normal(source, 4, shape[1])).requires_grad_()
+    log_p = pieces.noisy_log_density(x, points, weights, sigma)
+    each = [
+        multivariate_normal(m.numpy(), sigma**2).pdf(x.detach().numpy()).reshape(4) for m in points
+    ]
+    density = torch.from_numpy(np.stack(each, 1)) @ weights
+    check.close(log_p, density.log(), 1e3 * SLACK, "the log-density of noisy points")
+    (score,) = torch.autograd.grad(log_p.sum(), x)
+    pull = pieces.posterior_mean_denoiser(x.detach(), points, weights, sigma) - x.detach()
+    check.close(pull, sigma**2 * score, SLACK, "what the denoiser moves a point by")
+
+
+@claim(
+    "theory.linear_denoiser_is_wiener",
+    r"W^* = \Sigma (\Sigma + \sigma^2 I)^{-1}, \qquad \text{shrinkage } \frac{\lambda_i}{\lambda_i + "
+    r"\sigma^2} \text{ along principal direction } i",
+    sources=["Bishop 2006, 'Pattern Recognition and Machine Learning', equation 2.116",
+             f"{LECTURE}, 'Denoising autoencoder'"],
+    why="""The expected squared error of an affine denoiser is a quadratic in its weights and needs only
+    the mean and covariance of the data. Setting its gradient to zero gives the filter; here autograd
+    differentiates the error, written out as a trace, at the filter's own weights, and the answer must be
+    zero in every weight. For Gaussian data it is the posterior mean as well, so that nothing non-linear
+    does better.""",
+    effort=0.3,
+)  # fmt: skip
+@given(seed=SEEDS, size=st.sampled_from([1, 2, 4]), sigma=st.sampled_from([0.2, 1.0, 3.0]))
+def test_the_best_linear_denoiser_shrinks_principal_directions(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, size: int, sigma: float
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    mean, root = _normal(source, size), _normal(source, size, size)
+    covariance = root @ root.T
+
+    def filtered(x: Tensor) -> Tensor:
+        found: Tensor = pieces.wiener_denoiser(x, mean, covariance, sigma)
+        return found
+
+    shift = filtered(torch.zeros(1, size).double())[0]
+    weight = (filtered(torch.eye(size).double()) - shift).T.requires_grad_()
+    bias = shift.clone().requires_grad_()
+    gap = weight - torch.eye(size)
+    mistaken = weight @ mean + bias - mean
+    error = (
+        (gap @ covariance @ gap.T).trace() + sigma**2 * weight.square().sum()
+        + mistaken.square().sum()
+    )  # fmt: skip
+    for gradient, name in zip(
+        torch.autograd.grad(error, (weight, bias)), ("weights", "bias"), strict=True
+    ):
+        zero = torch.zeros_like(gradient)
+        check.close(gradient, zero, 1e2 * SLACK, f"the error's slope in the filter's {name}")
+    values, directions = torch.linalg.eigh(covariance)
+    shrunk = filtered(mean + directions.T) - mean
+    expected = (values / (values + sigma**2))[:, None] * directions.T
+    check.close(shrunk, expected, 1e2 * SLACK, "a principal direction after the filter")
+
+
+@claim(
+    "theory.masking_noise_deletes",
+    r"x + \epsilon = k \odot x",
+    sources=[f"{VINCENT}, section 2.3"],
+    why="""Deleting entries is adding noise that depends on the point: its negative where it is deleted,
+    zero where it is kept. So one loss serves for both kinds of corruption, and a denoiser that copies
+    pays exactly for what was deleted.""",
+    effort=0.3,
+)
+@given(x=normals((3, 4)), seed=SEEDS)
+def test_masking_is_noise_that_depends_on_the_point(
+    subject: Handle, device: str, dtype: torch.dtype, x: Tensor, seed: int
+) -> None:
+    pieces, x = subject.pieces().raw, x.cpu().double()
+    keep = (torch.rand(3, 4, generator=_source(seed)) < 0.5).double()
+    noise = pieces.masking_noise(x, keep)
+    check.close(x + noise, keep * x, SLACK, "the corrupted points")
+    deleted = ((1 - keep) * x).square().sum(1).mean()
+    copied = pieces.denoising_loss(lambda points: points, x, noise)
+    check.close(copied, deleted, SLACK, "the loss of a denoiser that copies")
+
+
+# Sparse codes -------------------------------------------------------------------------------------
+
+
+@claim(
+    "theory.l1_sparsifies_l2_shrinks",
+    r"\text{L1: } z_k = 0 \iff |x \cdot a_k| \le \lambda, \qquad \text{L2: } z_k = \frac{x \cdot a_k}"
+    r"{1 + \lambda} \ne 0 \qquad (A A^\top = I)",
+    sources=[f"{LECTURE}, 'Sparse autoencoder: L1, not L2'",
+             "Tibshirani 1996, 'Regression Shrinkage and Selection via the Lasso', §2.2"],
+    why="""The slope of |z| at zero is a step: an atom must be worth more than the price before it is
+    used at all. The slope of z²/2 vanishes at zero: a little of every atom is always worth it. Over an
+    orthonormal dictionary each entry is a problem of its own, solved here by a fine search; and the
+    general ridge code must make the gradient of its objective zero.""",
+    effort=0.3,
+)  # fmt: skip
+@given(seed=SEEDS, price=st.sampled_from([0.2, 0.8, 2.0]))
+def test_absolute_values_make_zeros_and_squares_do_not(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, price: float
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    x = _normal(source, 5, 3)
+    atoms = torch.linalg.qr(_normal(source, 3, 3)).Q
+    worth = x @ atoms.T
+    sparse, shrunk = pieces.sparse_code(x, atoms, price), pieces.ridge_code(x, atoms, price)
+    cheap = worth.abs() <= price
+    check.that(
+        bool(((sparse == 0) == cheap).all()),
+        "an atom is used although it is worth less than its price, or unused although worth more",
+    )
+    check.close(shrunk, worth / (1 + price), SLACK, "the ridge code over an orthonormal dictionary")
+    check.that(bool((shrunk != 0).all()), "a ridge code has an exact zero")
+    for norm, code in (("l1", sparse), ("l2", shrunk)):
+        size = {"l1": code.abs().sum(1), "l2": code.square().sum(1) / 2}[norm]
+        check.close(pieces.code_penalty(code, norm), size.mean(), SLACK, f"the {norm} penalty")
+        for change in (0.01, -0.01):
+            moved = code + change
+            gain = 0.5 * (worth - moved).square() - 0.5 * (worth - code).square()
+            dearer = {"l1": moved.abs() - code.abs(),
+                      "l2": (moved.square() - code.square()) / 2}[norm]  # fmt: skip
+            check.at_least(
+                gain + price * dearer, 0.0, SLACK, f"the cost of leaving the {norm} code"
+            )
+    skewed = _normal(source, 4, 3)
+    z = pieces.ridge_code(x, skewed, price)
+    slope = (z @ skewed - x) @ skewed.T + price * z
+    check.close(slope, torch.zeros_like(slope), 1e2 * SLACK, "the slope at the ridge code")
+
+
+@claim(
+    "theory.l1_price_empties_the_code",
+    r"L = \frac1N \sum_n \|x_n - \hat x_n\|^2 + \lambda\, \text{penalty}(z), \qquad "
+    r"\#\{z = 0\} \text{ after training: L1 more than L2}",
+    sources=[f"{LECTURE}, 'Sparse autoencoder'", "Ng 2011, CS294A lecture notes, section 3"],
+    why="""The loss of a sparse autoencoder is its reconstruction error plus the price of its code, and
+    with the price at zero it is an ordinary autoencoder. Trained alike, the one that pays for absolute
+    values leaves most of its code at zero; the one that pays for squares spreads over more units.""",
+    effort=0.1,
+)
+@given(seed=SEEDS)
+def test_a_price_on_absolute_values_empties_the_code(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    x = _normal(source, 64, 3) @ _normal(source, 3, 6)
+    used = {}
+    for norm in ("l1", "l2"):
+        seed_everything(seed % 1000)
+        model = pieces.SparseAutoencoder(6, 16, 1.0, norm).double()
+        code, rebuilt = model.encode(x), model(x)
+        size = {"l1": code.abs().sum(1), "l2": code.square().sum(1) / 2}[norm]
+        expected = (x - rebuilt).square().sum(1).mean() + size.mean()
+        check.close(model.loss(x), expected, 1e2 * SLACK, f"the loss with an {norm} price of 1")
+        model.price = 2.0
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(200):
+            optimizer.zero_grad()
+            model.loss(x).backward()
+            optimizer.step()
+        used[norm] = float((model.encode(x) > 1e-3).double().mean())
+    check.that(
+        used["l1"] < used["l2"],
+        f"after training {used['l1']:.0%} of the code is in use under L1 and {used['l2']:.0%} under L2",
+    )
+
+
+@claim(
+    "theory.spike_and_slab_is_exact",
+    r"p(x) = \sum_s p(s)\, \mathcal N(x; 0, A_s^\top A_s + \sigma^2 I), \qquad "
+    r"\mathbb E[z \mid x] = \sum_s p(s \mid x)\, \mathbb E[h_s \mid x, s]",
+    sources=["Mitchell, Beauchamp 1988, 'Bayesian Variable Selection in Linear Regression'",
+             "Goodfellow et al. 2012, 'Large-Scale Feature Learning With Spike-and-Slab Sparse "
+             "Coding'", f"{LECTURE}, 'Sparse autoencoder'"],
+    why="""An L1 penalty is a density that is merely pointed at zero: no draw from it is sparse. A prior
+    with a point mass at zero is sparse in earnest, at the cost of a sum over subsets. Density and mean
+    code are integrated here by quadrature over the slab of every atom in use, with no Gaussian algebra.
+    An atom always in use makes it ridge regression.""",
+    effort=0.3,
+)  # fmt: skip
+@given(seed=SEEDS, atoms=st.sampled_from([1, 2]), rate=st.sampled_from([0.1, 0.5, 0.9]))
+def test_a_sum_over_subsets_is_the_density(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, atoms: int, rate: float
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    dictionary, x, sigma = _normal(source, atoms, 2), _normal(source, 3, 2), 1.0
+    dictionary = dictionary / dictionary.norm(dim=1, keepdim=True)
+    model = pieces.SpikeAndSlab(dictionary, rate, sigma)
+    nodes, weights = _grid(60)
+    density = torch.zeros(3, dtype=torch.float64)
+    mean, use = torch.zeros(3, atoms).double(), torch.zeros(3, atoms).double()
+    for s in product((0, 1), repeat=atoms):
+        prior = math.prod(rate if on else 1 - rate for on in s)
+        axes = [nodes if on else torch.zeros(1).double() for on in s]
+        mass = [weights if on else torch.ones(1).double() for on in s]
+        codes = torch.cartesian_prod(*axes).view(-1, atoms)
+        share = torch.cartesian_prod(*mass).view(-1, atoms).prod(1)
+        distance = (x[:, None] - codes @ dictionary).square().sum(-1)
+        likelihood = (-0.5 * distance / sigma**2).exp() / (2 * math.pi * sigma**2)
+        joint = prior * likelihood * share  # (point, code)
+        density += joint.sum(1)
+        mean += joint @ codes
+        use += joint.sum(1, keepdim=True) * torch.tensor(s)
+    accuracy = guarded(torch.float64)
+    check.close(model.log_prob(x), density.log(), accuracy, "log p(x)")
+    check.close(model.code(x), mean / density[:, None], accuracy, "the mean code")
+    check.close(model.in_use(x), use / density[:, None], accuracy, "the probability of use")
+    always = pieces.SpikeAndSlab(dictionary, 1 - 1e-12, sigma).code(x)
+    ridge = torch.linalg.solve(
+        dictionary @ dictionary.T + sigma**2 * torch.eye(atoms), dictionary @ x.T
+    ).T
+    check.close(always, ridge, accuracy, "the mean code with every atom in use")
+
+
+# Stacks -------------------------------------------------------------------------------------------
+
+
+def _layers(seed: int, *widths: int) -> list[nn.Module]:
+    """Sigmoid layers of these widths, with drawn parameters."""
+    seed_everything(seed % 10_000)
+    stack: list[nn.Module] = [
+        nn.Sequential(nn.Linear(a, b), nn.Sigmoid()) for a, b in pairwise(widths)
+    ]
+    for layer in stack:
+        redraw_parameters(layer.double())
+    return stack
+
+
+@claim(
+    "theory.layerwise_freezes_the_rest",
+    r"\frac{\partial L_k}{\partial \theta_j} = 0 \text{ for } j < k, \qquad "
+    r"\frac{\partial L_k}{\partial \theta_k} \ne 0",
+    sources=[f"{BENGIO}, section 3", f"{LECTURE}, 'Layerwise pretraining'"],
+    why="""Each layer is trained as a shallow autoencoder of what it is given. The layers below are a
+    fixed preprocessing: no gradient reaches them, while the new layer and its decoder both get one. The
+    loss is that of rebuilding the codes below, not the data.""",
+    effort=0.3,
+)
+@given(seed=SEEDS, depth=st.sampled_from([1, 2, 3]))
+def test_only_the_new_layer_is_trained(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, depth: int
+) -> None:
+    pieces = subject.pieces().raw
+    layers = _layers(seed, 5, 4, 3, 2)[:depth]
+    given_, made = (5, 4, 3, 2)[depth - 1 : depth + 1]
+    decoder = nn.Linear(made, given_).double()
+    x = _normal(_source(seed), 6, 5)
+    loss = pieces.layer_loss(layers, decoder, x)
+    below = x
+    for layer in layers[:-1]:
+        below = layer(below)
+    expected = (decoder(layers[-1](below)) - below).square().sum(1).mean()
+    check.close(loss, expected, SLACK, "the loss of the layer")
+    loss.backward()
+    for index, layer in enumerate(layers[:-1]):
+        grads = [p.grad for p in layer.parameters() if p.grad is not None]
+        idle = all(not bool(g.any()) for g in grads)
+        check.that(idle, f"layer {index + 1} gets a gradient while layer {depth} is trained")
+    for name, part in (("the new layer", layers[-1]), ("its decoder", decoder)):
+        moved = all(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+        check.that(moved, f"{name} gets no gradient")
+
+
+@claim(
+    "theory.greedy_linear_layers_find_pca",
+    r"\operatorname{span}(W_1^\top \cdots W_k^\top) = \text{the first } d_k \text{ principal directions}",
+    sources=[f"{BENGIO}, section 3", f"{LECTURE}, 'Layerwise pretraining'"],
+    why="""The first linear layer keeps the strongest directions; the second keeps the strongest of
+    those. Greed costs nothing here: the codes' principal directions are the data's, as long as the
+    code keeps their lengths, and the composed encoder is as good as one trained at once. NumPy's
+    singular values of the centred data are the oracle.""",
+    effort=0.3,
+)
+@given(seed=SEEDS, dims=st.sampled_from([(3,), (3, 2), (4, 2, 1)]))
+def test_greedy_linear_layers_span_the_principal_subspace(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, dims: tuple[int, ...]
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    scales = torch.tensor([5.0, 3.0, 2.0, 1.0, 0.3]).double()
+    x = (_normal(source, 40, 5) * scales) @ torch.linalg.qr(_normal(source, 5, 5)).Q + 3.0
+    code, product_ = x, torch.eye(5).double()
+    for weight, bias in pieces.greedy_linear_stack(x, dims):
+        code, product_ = code @ weight.T + bias, weight @ product_
+    check.that(code.shape == (40, dims[-1]), f"the codes have shape {tuple(code.shape)}")
+    centred = (x - x.mean(0)).numpy()
+    directions = torch.from_numpy(np.linalg.svd(centred, full_matrices=False)[2][: dims[-1]].copy())
+    inside = product_ @ directions.T @ directions
+    check.close(
+        inside, product_, 1e3 * SLACK, "the composed encoder, within the principal subspace,"
+    )
+    rank = int(torch.linalg.matrix_rank(product_))
+    check.that(rank == dims[-1], f"the composed encoder has rank {rank}, not {dims[-1]}")
+    affine = torch.cat([code, torch.ones(40, 1).double()], 1)
+    rebuilt = affine @ torch.linalg.lstsq(affine, x).solution
+    left = np.linalg.svd(centred, compute_uv=False)[dims[-1] :]
+    error = (x - rebuilt).square().sum()
+    check.close(error, float((left**2).sum()), 1e5 * SLACK, "the squared error left by the codes")
+
+
+@claim(
+    "theory.pretraining_initialises_supervised",
+    r"\theta_{\text{classifier}}^{(0)} = \theta_{\text{encoder}}, \qquad \text{the encoder stays}",
+    sources=[f"{BENGIO}, section 2.3", f"{LECTURE}, 'Layerwise pretraining'", "CS231n lecture 12"],
+    why="""The point of pretraining is that fine-tuning starts somewhere: the classifier's features must
+    be the encoder's, bit for bit, its new output layer impartial. And it must be a copy: a classifier
+    that shares the tensors ruins the autoencoder while it learns.""",
+    effort=0.3,
+)
+@given(seed=SEEDS, classes=st.sampled_from([2, 3, 5]))
+def test_the_classifier_starts_from_the_encoder(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, classes: int
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    encoder = nn.Sequential(*_layers(seed, 5, 4, 3))
+    before = [p.detach().clone() for p in encoder.parameters()]
+    classifier = pieces.classifier_from_encoder(encoder, 3, classes)
+    x = _normal(source, 7, 5)
+    check.equal(classifier[0](x), encoder(x), "the features of the new classifier")
+    scores = classifier(x)
+    check.that(scores.shape == (7, classes), f"the scores have shape {tuple(scores.shape)}")
+    spread = float((scores - scores[:, :1]).abs().max())
+    check.close(spread, 0.0, SLACK, "how far the scores of two classes are apart at first")
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.5)
+    labels = torch.arange(7) % classes
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(classifier(x), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    check.close(losses[0], math.log(classes), SLACK, "the cross-entropy before fine-tuning")
+    check.that(losses[-1] < losses[0], "fine-tuning does not lower the cross-entropy")
+    moved = any(
+        not torch.equal(a, b) for a, b in zip(before, classifier[0].parameters(), strict=True)
+    )
+    check.that(moved, "fine-tuning does not reach the copied encoder")
+    for old, new in zip(before, encoder.parameters(), strict=True):
+        check.equal(new.detach(), old, "a parameter of the autoencoder after fine-tuning")
+
+
+# Codes without an encoder -------------------------------------------------------------------------
+
+
+@claim(
+    "theory.implicit_inversion",
+    r"z^* = \arg\min_z \| g(z) - x \|^2, \qquad g(z) = zA + b \;\Rightarrow\; z^* = (x - b) A^+",
+    sources=["CS182 2020 L16, 'Implicit autoencoder'",
+             "Creswell, Bharath 2016, 'Inverting The Generator Of A Generative Adversarial Network'"],
+    why="""A decoder alone is an autoencoder: the code of a point is whatever input makes the decoder
+    say it. For a linear decoder, descent from zero stays in the row space and ends at the pseudo-inverse
+    (NumPy's is the oracle), also where the code is longer than the point. Points are inverted each for
+    itself. Of a non-linear decoder the codes of points that it has said are found again near the
+    truth.""",
+    effort=0.2,
+)  # fmt: skip
+@given(seed=SEEDS, shape=st.sampled_from([(2, 4), (3, 3), (4, 2)]))
+def test_inverting_a_linear_decoder_is_the_pseudo_inverse(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, shape: tuple[int, int]
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    codes, size = shape
+    left = torch.linalg.qr(_normal(source, codes, codes)).Q
+    right = torch.linalg.qr(_normal(source, size, size)).Q
+    rank = min(shape)
+    strength = torch.linspace(1.0, 2.0, rank).double()
+    weight, bias = (left[:, :rank] * strength) @ right[:rank], _normal(source, size)
+    x = _normal(source, 3, size)
+    start = torch.zeros(3, codes).double()
+    found = pieces.invert_decoder(lambda z: z @ weight + bias, x, start, 0.25, 120)
+    exact = (x - bias) @ torch.from_numpy(np.linalg.pinv(weight.numpy()))
+    check.close(found, exact, guarded(torch.float64), "the codes of a linear decoder")
+    truth = 0.3 * _normal(source, 3, codes)
+    if codes > size:
+        return
+
+    def bent(z: Tensor) -> Tensor:
+        return (z @ weight).tanh()
+
+    again = pieces.invert_decoder(bent, bent(truth), start, 0.25, 400)
+    check.close(again, truth, guarded(torch.float64, scale=1.0), "the codes of a bent decoder")
+
+
+@claim(
+    "theory.activation_maximisation_finds_the_weights",
+    r"\arg\max_{\|x\| = \rho} w \cdot x = \rho\, \frac{w}{\|w\|}",
+    sources=["Erhan et al. 2009, 'Visualizing Higher-Layer Features of a Deep Network', §3.2",
+             "CS182 2020 L16, 'Implicit autoencoder'"],
+    why="""What excites a linear unit most, for its length, is its own weight vector (Cauchy and
+    Schwarz); a monotone function of it is excited by the same. Without the constraint on the length the
+    question has no answer. Each start is moved by its own gradient.""",
+    effort=0.3,
+)  # fmt: skip
+@given(seed=SEEDS, size=st.sampled_from([1, 2, 5]), radius=st.sampled_from([0.5, 3.0]))
+def test_a_unit_is_excited_most_by_its_weights(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, size: int, radius: float
+) -> None:
+    pieces, source = subject.pieces().raw, _source(seed)
+    weight = _normal(source, size)
+    weight = weight / weight.norm()
+    start = _normal(source, 3, size)
+    start = start * (start @ weight).sign()[:, None]  # not the point opposite, which is stationary
+    for unit in (lambda x: x @ weight, lambda x: (x @ weight).sigmoid()):
+        found = pieces.activation_maximisation(unit, start, 2.0 * radius, 400, radius)
+        check.close(found.norm(dim=1), torch.full((3,), radius), SLACK, "the length of the input")
+        expected = (radius * weight).expand(3, -1)
+        check.close(found, expected, guarded(torch.float64, scale=radius), "the input found")
+
+
+@claim(
+    "theory.convolutional_code_moves_with_the_image",
+    r"f(\tau_{4} x) = \tau_1 f(x) \text{ away from the border}, \qquad g(\tau_1 z) = \tau_4 g(z)",
+    sources=["Masci et al. 2011, 'Stacked Convolutional Auto-Encoders'",
+             f"{LECTURE}, 'Convolutional autoencoder'"],
+    why="""Two strides of two: an image moved by four pixels has its code moved by one, and back. A code
+    that mixes positions (a dense layer, a global average) loses this, and with it the sharing of
+    weights. Height and width of the code are a quarter of the image's, and come back exactly.""",
+    effort=0.2,
+)  # fmt: skip
+@given(seed=SEEDS, across=st.booleans())
+def test_a_code_moves_with_its_image(
+    subject: Handle, device: str, dtype: torch.dtype, seed: int, across: bool
+) -> None:
+    seed_everything(seed % 10_000)
+    model = subject.pieces().raw.ConvolutionalAutoencoder(2, 3, 5).double()
+    redraw_parameters(model)
+    source = _source(seed)
+    axis = 3 if across else 2
+
+    def inner(image: Tensor, margin: int) -> Tensor:
+        return image[:, :, margin:-margin, margin:-margin]
+
+    x = _normal(source, 2, 2, 24, 28)
+    code = model.encode(x)
+    check.that(code.shape == (2, 5, 6, 7), f"the code of 24 x 28 is {tuple(code.shape)}")
+    moved = model.encode(x.roll(4, axis))
+    check.close(inner(moved, 2), inner(code.roll(1, axis), 2), SLACK, "the code of a moved image")
+    image = model.decode(code)
+    check.that(image.shape == x.shape, f"the image comes back as {tuple(image.shape)}")
+    again = model.decode(code.roll(1, axis))
+    check.close(inner(again, 8), inner(image.roll(4, axis), 8), SLACK, "the image of a moved code")
+    check.that(bool((moved != code).any()), "the code does not notice that the image moved")
