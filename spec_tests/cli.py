@@ -1,4 +1,4 @@
-r"""``genspec``: verify implementations, list and explain the claims, show which mutants they reject."""
+r"""``genspec``: verify implementations, list and explain the claims, train the references."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from spec_tests.plan import BUNDLES, REJECTIONS, Cell, Plan, Settings, Verdict, 
 from spec_tests.registry import UsageError, nearest
 from spec_tests.report.records import Records
 from spec_tests.report.terminal import Terminal
+from spec_tests.train import command
 
 if TYPE_CHECKING:
     from spec_tests.supervisor import Harness
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_verify(commands)
     _add_catalogue(commands)
+    command.add_train(commands)
     return parser
 
 

@@ -60,10 +60,11 @@ def freedman(total: float, variance: float, steps: int) -> float:
         \Pr\bigl[|S| \ge s,\ V \le v\bigr] \le 2 \exp \frac{-s^2}{2 (v + s/3)}
 
     for increments of size at most 1 and ``V`` the sum of their conditional variances (Freedman,
-    *On Tail Probabilities for Martingales*, 1975); ``variance`` is rounded up to a power of two and
+    *On Tail Probabilities for Martingales*, 1975); ``variance`` is rounded up to a power of 1.2 and
     the bound multiplied by the number of powers up to ``steps``, so that V need not be known before.
     """
-    power = max(math.ceil(math.log2(max(variance, 1.0))), 0)
-    peels = math.ceil(math.log2(max(steps, 2))) + 1
+    base = 1.2
+    power = max(math.ceil(math.log(max(variance, 1.0), base)), 0)
+    peels = math.ceil(math.log(max(steps, 2), base)) + 1
     s = abs(total)
-    return min(1.0, 2 * peels * math.exp(-(s**2) / (2 * (2.0**power + s / 3)))) if s else 1.0
+    return min(1.0, 2 * peels * math.exp(-(s**2) / (2 * (base**power + s / 3)))) if s else 1.0

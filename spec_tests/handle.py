@@ -97,6 +97,7 @@ class Handle:
         *,
         training: bool | None = None,
         redraw: bool = True,
+        warm: bool = True,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> Built:
@@ -107,6 +108,7 @@ class Handle:
             training: train or eval mode; by default the mode drawn for this example.
             redraw: give every trainable parameter a fresh value, so that no zero-initialised layer
                 hides a mistake.
+            warm: give a subject that may initialise itself from data its call on a batch.
         """
         raw = self.guarded(lambda: self.entry.make(config))
         if self.contract.kind == "theory":
@@ -116,11 +118,13 @@ class Handle:
         built = Built(self, raw, config)
         if isinstance(raw, nn.Module):
             self.guarded(lambda: raw.to(device=device or self.device, dtype=dtype or self.dtype))
-            if self.contract.data_dependent or _is_lazy(raw):
+            if warm and (self.contract.data_dependent or _is_lazy(raw)):
                 raw.train()
                 built.warm_up(device or self.device, dtype or self.dtype)
-            if redraw:
+            if redraw and not _is_lazy(raw):
                 redraw_parameters(raw)
+                if self.contract.settle is not None:
+                    self.contract.settle(built)
             raw.train(self.training if training is None else training)
         return built
 

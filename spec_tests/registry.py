@@ -164,6 +164,8 @@ class Contract:
         warm_up: ``config -> dict`` of inputs of the first probe, for one training-mode call before
             judging: of lazily built modules, and of all where ``data_dependent``.
         data_dependent: subjects may initialise themselves from the first batch they see.
+        settle: called with what was built once its parameters have been redrawn, for buffers that
+            follow them only slowly (running statistics, power iterations).
         exempt: general claims that do not apply, each with its reason.
     """
 
@@ -180,6 +182,7 @@ class Contract:
     probes: tuple[Probe, ...] = ()
     warm_up: Callable[[Any], Any] | None = None
     data_dependent: bool = False
+    settle: Callable[[Any], None] | None = None
     exempt: Mapping[str, str] = field(default_factory=dict)
 
 

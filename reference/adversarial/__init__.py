@@ -4,8 +4,68 @@ Scores are a discriminator's raw outputs, one number for each item; a critic is 
 `(N, *event)` to `(N,)`.
 """
 
-from reference.adversarial.cycle import cycle_consistency_loss
-from reference.adversarial.game import game_value, game_value_at_optimum, optimal_discriminator
+from reference.adversarial.alternation import (
+    discriminator_step,
+    generator_step,
+)
+from reference.adversarial.biggan import (
+    BigGANDiscriminator,
+    BigGANGenerator,
+)
+from reference.adversarial.conditional import (
+    ConditionalDiscriminator,
+    ConditionalGenerator,
+    ProjectionDiscriminator,
+    conditional_game_value,
+)
+from reference.adversarial.cycle import (
+    cycle_consistency_loss,
+)
+from reference.adversarial.cyclegan import (
+    CycleGANGenerator,
+    PatchDiscriminator,
+)
+from reference.adversarial.cyclegan_objective import (
+    CycleGANLoss,
+    cyclegan_loss,
+    exchange_with_pool,
+    identity_loss,
+)
+from reference.adversarial.dcgan import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+)
+from reference.adversarial.dynamics import (
+    dirac_gan_eigenvalues,
+    dirac_gan_field,
+    follow_field,
+)
+from reference.adversarial.fully_connected_gan import (
+    FullyConnectedDiscriminator,
+    FullyConnectedGenerator,
+    Maxout,
+)
+from reference.adversarial.game import (
+    game_value,
+    game_value_at_optimum,
+    optimal_discriminator,
+)
+from reference.adversarial.growing_layers import (
+    fade_in,
+    minibatch_stddev,
+    pixel_norm,
+)
+from reference.adversarial.image_sizes import (
+    nearest_doubling,
+    smallest_map,
+)
+from reference.adversarial.instance_noise import (
+    blurred_js,
+)
+from reference.adversarial.latent_space import (
+    slerp,
+    vector_arithmetic,
+)
 from reference.adversarial.lipschitz import (
     clip_weights,
     gradient_penalty,
@@ -21,34 +81,87 @@ from reference.adversarial.lipschitz_bounds import (
     conv_operator_norm,
     spectral_bound,
 )
-from reference.adversarial.losses import GanLosses, gan_losses
+from reference.adversarial.losses import (
+    GanLosses,
+    gan_losses,
+)
+from reference.adversarial.progressive import (
+    ProgressiveDiscriminator,
+    ProgressiveGenerator,
+)
+from reference.adversarial.residual_blocks import (
+    ConditionalBatchNorm2d,
+    DownBlock,
+    UpBlock,
+)
 from reference.adversarial.spectral_norm import (
     SpectralNorm,
     flattened_weight,
     power_iteration,
     spectral_norm,
 )
+from reference.adversarial.truncation import (
+    orthogonal_penalty,
+    truncated_normal,
+)
 
 __all__ = [
+    "BigGANDiscriminator",
+    "BigGANGenerator",
+    "ConditionalBatchNorm2d",
+    "ConditionalDiscriminator",
+    "ConditionalGenerator",
+    "CycleGANGenerator",
+    "CycleGANLoss",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DownBlock",
+    "FullyConnectedDiscriminator",
+    "FullyConnectedGenerator",
     "GanLosses",
+    "Maxout",
+    "PatchDiscriminator",
+    "ProgressiveDiscriminator",
+    "ProgressiveGenerator",
+    "ProjectionDiscriminator",
     "SlopeBound",
     "SpectralNorm",
+    "UpBlock",
+    "blurred_js",
     "clip_weights",
     "clipped_layer_bound",
     "clipped_network_bound",
+    "conditional_game_value",
     "conv_norm_bound",
     "conv_operator_norm",
     "cycle_consistency_loss",
+    "cyclegan_loss",
+    "dirac_gan_eigenvalues",
+    "dirac_gan_field",
+    "discriminator_step",
+    "exchange_with_pool",
+    "fade_in",
     "flattened_weight",
+    "follow_field",
     "game_value",
     "game_value_at_optimum",
     "gan_losses",
+    "generator_step",
     "gradient_penalty",
+    "identity_loss",
     "input_gradient",
+    "minibatch_stddev",
+    "nearest_doubling",
     "optimal_discriminator",
+    "orthogonal_penalty",
+    "pixel_norm",
     "power_iteration",
     "r1_penalty",
     "segment_points",
+    "slerp",
+    "smallest_map",
     "spectral_bound",
     "spectral_norm",
+    "truncated_normal",
+    "vector_arithmetic",
 ]

@@ -13,6 +13,7 @@ Who reads whom in a sequence of four, a row for each reader:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,8 +27,8 @@ __all__ = ["CausalSelfAttention", "causal_attention"]
 
 def causal_attention(
     query: Float[Tensor, "*batch t e"],
-    key: Float[Tensor, "*batch t e"],
-    value: Float[Tensor, "*batch t v"],
+    key: Float[Tensor, "*batch s e"],
+    value: Float[Tensor, "*batch s v"],
 ) -> Float[Tensor, "*batch t v"]:
     r"""Average the values of all positions so far, the weights from how well keys fit the query.
 
@@ -37,6 +38,8 @@ def causal_attention(
         a_{ts} = \frac{\exp(q_t \cdot k_s / \sqrt{E})}
                       {\sum_{r \le t} \exp(q_t \cdot k_r / \sqrt{E})}
 
+    Fewer queries than keys are those of the last positions, as in a block that has a memory.
+
     Paper: Attention Is All You Need (Vaswani et al., 2017), equation 1 and Section 3.2.3,
     https://arxiv.org/abs/1706.03762
     Claims: causal_self_attention.causality, causal_self_attention.uses_the_allowed_past,
@@ -44,17 +47,24 @@ def causal_attention(
     Differs: none.
 
     Args:
-        query, key: What is asked for and what is offered (..., T, E).
-        value: What is averaged (..., T, V).
+        query: What is asked for (..., T, E).
+        key: What is offered (..., S, E), S at least T.
+        value: What is averaged (..., S, V).
 
     Returns:
-        The averages (..., T, V); the first is the first value.
+        The averages (..., T, V); where S = T, the first is the first value.
+
+    Raises:
+        ValueError: More queries than keys.
 
     >>> causal_attention(*torch.zeros(2, 3, 1), torch.tensor([[3.0], [5.0], [1.0]])).flatten()
     tensor([3., 4., 3.])
     """
-    scores = query @ key.mT / query.shape[-1] ** 0.5  # (..., T, T)
-    later = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    ahead = key.shape[-2] - query.shape[-2]  # keys before the first query
+    if ahead < 0:
+        raise ValueError(f"{query.shape[-2]} queries for {key.shape[-2]} keys")
+    scores = query @ key.mT / query.shape[-1] ** 0.5  # (..., T, S)
+    later = torch.ones_like(scores, dtype=torch.bool).triu(1 + ahead)
     weights: Tensor = scores.masked_fill(later, float("-inf")).softmax(-1)
     return weights @ value
 
@@ -77,6 +87,7 @@ class CausalSelfAttention(nn.Module):
     Args:
         embed_dim: E, a multiple of the number of heads.
         num_heads: H.
+        attend: Who reads whom, as `causal_attention`; local attention is another.
 
     Raises:
         ValueError: The heads do not divide the embedding.
@@ -85,11 +96,16 @@ class CausalSelfAttention(nn.Module):
     torch.Size([2, 5, 6])
     """
 
-    def __init__(self, embed_dim: int, num_heads: int) -> None:
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor] = causal_attention,
+    ) -> None:
         super().__init__()
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim {embed_dim} is no multiple of num_heads {num_heads}")
-        self.num_heads = num_heads
+        self.num_heads, self.attend = num_heads, attend
         self.project = nn.Linear(embed_dim, 3 * embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
 
@@ -100,8 +116,14 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n t e"]) -> Float[Tensor, "n t e"]:
         """Sequences of any length T."""
+        return self.join(self.attend(*self.split(x)))
+
+    def split(self, x: Float[Tensor, "n t e"]) -> tuple[Float[Tensor, "n h t d"], ...]:
+        """Query, key and value of every head, each (N, H, T, E / H)."""
         parts = self.project(x).unflatten(-1, (3, self.num_heads, -1))  # (N, T, 3, H, E / H)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (N, H, T, E / H)
-        heads = causal_attention(query, key, value)
+        return tuple(parts.permute(2, 0, 3, 1, 4))
+
+    def join(self, heads: Float[Tensor, "n h t d"]) -> Float[Tensor, "n t e"]:
+        """The heads side by side, mixed by the last projection."""
         out: Tensor = self.out(heads.transpose(1, 2).flatten(-2))
         return out

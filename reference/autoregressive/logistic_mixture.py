@@ -1,18 +1,12 @@
-r"""A mixture of logistics collected into bins: levels of grey that know which of them are close.
-
-.. code-block:: text
-
-        tail <-|  0  |  1  |  2  |  3  |-> tail        K = 4 levels in [-1, 1], bins of width 2/3
-              -1   -1/3   1/3    1
-"""
+r"""A mixture of logistics collected into bins: levels of grey, around several that are likely."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+
+from reference.autoregressive.discretized_logistic import discretized_logistic
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -37,11 +31,7 @@ def discretized_logistic_mixture(
         \qquad v_k = \frac{2k}{K-1} - 1, \quad h = \frac{1}{K-1}
 
     with :math:`-\infty` for the lower end of the first bin and :math:`\infty` for the upper end of
-    the last. Each difference is taken in log space, by the identity
-
-    .. math::
-
-        \sigma(b) - \sigma(a) = \sigma(b)\, \sigma(-a)\, \bigl(1 - e^{-(b - a)}\bigr)
+    the last.
 
     Paper: PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other
     Modifications (Salimans, Karpathy, Chen, Kingma, 2017), equation 2,
@@ -68,18 +58,10 @@ def discretized_logistic_mixture(
     Raises:
         ValueError: Fewer than two levels.
 
+    >>> import torch
     >>> zero = torch.zeros(2, 1)
     >>> discretized_logistic_mixture(torch.tensor([0, 1]), zero, zero, zero, levels=2).exp()
     tensor([0.5000, 0.5000])
     """
-    if levels < 2:
-        raise ValueError(f"there must be two levels or more, not {levels}")
-    half = 1 / (levels - 1)  # h
-    apart = (2 * half * x[:, None].to(means.dtype) - 1) - means  # v - mu, (N, M)
-    precision = (-log_scales).exp()
-    below = logsigmoid((apart + half) * precision)  # log of the mass below the bin's upper end
-    above = logsigmoid((half - apart) * precision)
-    inside = (-torch.expm1(-2 * half * precision)).log()
-    first, last = (x == 0)[:, None], (x == levels - 1)[:, None]
-    log_mass = torch.where(first, below, torch.where(last, above, below + above + inside))
+    log_mass = discretized_logistic(x[:, None], means, log_scales, levels)  # (N, M)
     return (log_weights.log_softmax(-1) + log_mass).logsumexp(-1)

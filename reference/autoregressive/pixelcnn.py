@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from reference.autoregressive.chain_rule import chain_rule_log_prob, class_labels
+from reference.autoregressive.levels import scaled_levels
 from reference.autoregressive.masks import MaskedConv2d
 from reference.autoregressive.receptive_field import pixelcnn_receptive_field
 from reference.autoregressive.sampling import complete, sample
@@ -138,8 +139,7 @@ class PixelCNN(nn.Module):
         if x.shape[1:] != self.event_shape:
             raise ValueError(f"expected images {self.event_shape}, not {tuple(x.shape[1:])}")
         label = class_labels(x, y, self.num_classes)
-        scaled = 2 * x.to(self.first.weight.dtype) / max(self.levels - 1, 1) - 1  # [-1, 1]
-        f: Tensor = self.first(scaled)
+        f: Tensor = self.first(scaled_levels(x, self.levels, self.first.weight.dtype))
         if self.class_bias is not None:
             f = f + self.class_bias(label)[:, :, None, None]
         out: Tensor = self.blocks(f)

@@ -14,7 +14,7 @@ enough to the right is never seen, however deep the stack.
 
 from __future__ import annotations
 
-__all__ = ["pixelcnn_receptive_field"]
+__all__ = ["pixelcnn_receptive_field", "spread"]
 
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,35 @@ from reference.autoregressive.masks import raster_mask
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
+
+
+def spread(
+    felt: Bool[Tensor, "d c h w"], mask: Bool[Tensor, "c c k_rows k_columns"]
+) -> Bool[Tensor, "d c h w"]:
+    r"""Tell where inputs are felt after a masked convolution, from where they were before it.
+
+    .. math::
+
+        s'_{o,r,c} = \bigvee_{i,u,v} m_{o,i,u,v} \wedge s_{i,\,r+u,\,c+v}
+
+    Paper: Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+    Section 2.2 and Figure 1, https://arxiv.org/abs/1606.05328
+    Claims: autoregressive_model.uses_the_allowed_past, theory.blind_spot
+    Differs: none.
+
+    Args:
+        felt: (D, C, H, W), one map for each input.
+        mask: the taps of the convolution, (C, C, k, k'), of one feature a data channel.
+
+    Returns:
+        (D, C, H, W).
+
+    >>> spread(torch.eye(1, 4, dtype=torch.bool).view(1, 1, 1, 4), torch.ones(1, 1, 1, 3) > 0).int()
+    tensor([[[[1, 1, 0, 0]]]], dtype=torch.int32)
+    """
+    rows, columns = mask.shape[2:]
+    paths = F.conv2d(felt.double(), mask.double(), padding=(rows // 2, columns // 2))
+    return paths > 0
 
 
 def pixelcnn_receptive_field(
@@ -64,8 +93,7 @@ def pixelcnn_receptive_field(
     """
 
     def through(reach: Tensor, size: int, mask_type: Literal["A", "B"]) -> Tensor:
-        mask = raster_mask(channels, channels, size, mask_type, channels, device)
-        return F.conv2d(reach.double(), mask.double(), padding=size // 2) > 0  # counts paths
+        return spread(reach, raster_mask(channels, channels, size, mask_type, channels, device))
 
     d = channels * height * width
     reach = torch.eye(d, dtype=torch.bool, device=device).view(d, channels, height, width)

@@ -9,31 +9,141 @@ r"""Planar flows: each layer pushes space along one direction, more or less alon
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from reference.flows.composition import Composition
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-__all__ = ["PlanarFlow"]
+__all__ = ["PlanarFlow", "PlanarLayer", "planar_push", "planar_step"]
 
 
-class PlanarFlow(nn.Module):
-    r"""Layers :math:`f(x) = x + \hat u \tanh(w^\top x + b)`, invertible for every parameter.
+def planar_push(w: Float[Tensor, " d"], u: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    r"""Correct the direction u so that the layer has an inverse.
 
     .. math::
 
-        \log \Bigl|\det \frac{\partial f}{\partial x}\Bigr|
-        = \log \bigl(1 + \hat u^\top w\, (1 - \tanh^2(w^\top x + b))\bigr), \qquad
         \hat u = u + \bigl(\log(1 + e^{w^\top u}) - 1 - w^\top u\bigr) \frac{w}{\|w\|^2}
+        \quad\Longrightarrow\quad w^\top \hat u = \log(1 + e^{w^\top u}) - 1 > -1
 
-    The correction makes :math:`w^\top \hat u > -1`, so that :math:`a \mapsto a + w^\top \hat u
-    \tanh(a + b)` rises along w and has an inverse, found by bisection.
+    Paper: Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015), Appendix A.1,
+    https://arxiv.org/abs/1505.05770
+    Claims: theory.planar_invertible_for_every_draw
+    Differs: none.
+
+    Args:
+        w: normal of the hyperplane, (D,), not zero.
+        u: where to push, (D,), any.
+
+    Returns:
+        (D,): u, changed along w alone.
+
+    >>> planar_push(torch.tensor([1.0, 0.0]), torch.tensor([-9.0, 2.0]))
+    tensor([-0.9999,  2.0000])
+    """
+    product = w @ u
+    return u + (functional.softplus(product) - 1 - product) * w / w.square().sum()
+
+
+def planar_step(
+    x: Float[Tensor, "n d"],
+    w: Float[Tensor, " d"],
+    push: Float[Tensor, " d"],
+    b: Float[Tensor, " 1"],
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
+    r"""Push every point along one direction, and tell how much the volume around it grows.
+
+    .. math::
+
+        f(x) = x + \hat u \tanh(w^\top x + b), \qquad
+        \log \Bigl|\det \frac{\partial f}{\partial x}\Bigr|
+        = \log \bigl|1 + \hat u^\top w\, (1 - \tanh^2(w^\top x + b))\bigr|
+
+    Paper: Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015), Equations 10 to
+    12, https://arxiv.org/abs/1505.05770
+    Claims: theory.planar_invertible_for_every_draw
+    Differs: none.
+
+    Args:
+        x: points (N, D).
+        w: normal of the hyperplane (D,).
+        push: from `planar_push` (D,); others may fold space.
+        b: offset of the hyperplane (1,).
+
+    Returns:
+        the points moved (N, D), and the log-determinant (N,).
+
+    >>> planar_step(torch.zeros(1, 2), torch.ones(2), torch.ones(2), torch.zeros(1))[1].exp()
+    tensor([3.])
+    """
+    height = (x @ w + b).tanh()
+    growth = 1 + (w @ push) * (1 - height.square())
+    return x + push * height[:, None], growth.abs().log()
+
+
+class PlanarLayer(nn.Module):
+    r"""One planar step; its inverse is found by bisection, its gradient by Newton's formula.
+
+    .. math::
+
+        z = x + \hat u \tanh(w^\top x + b) \quad\Longrightarrow\quad
+        w^\top z = a + w^\top \hat u \tanh(a + b), \quad a = w^\top x
+
+    The right-hand side rises with a, since :math:`w^\top \hat u > -1`: a is the only number to be
+    searched for, and it tells how far every other coordinate was pushed.
+
+    Paper: Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015), Appendix A.1,
+    https://arxiv.org/abs/1505.05770
+    Claims: flow.round_trip, flow.log_det_is_jacobian, flow.bijection
+    Differs: the inverse, which the paper does not need, is added.
+
+    Args:
+        dim: Length D of a point.
+
+    >>> PlanarLayer(3)(torch.ones(5, 3))[1].shape
+    torch.Size([5])
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(dim) / dim**0.5)
+        self.u = nn.Parameter(torch.randn(dim) / dim**0.5)
+        self.b = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
+        """From data towards noise, with the log-determinant of each item."""
+        return planar_step(x, self.w, planar_push(self.w, self.u), self.b)
+
+    def inverse(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """From noise towards data: only the coordinate along w needs a search."""
+        push, along = planar_push(self.w, self.u), z @ self.w
+        gain = self.w @ push
+        with torch.no_grad():
+            low, high = along - gain.abs(), along + gain.abs()  # tanh moves it by less than that
+            for _ in range(64):  # an interval halved 64 times is below rounding
+                middle = (low + high) / 2
+                short = middle + gain * (middle + self.b).tanh() < along
+                low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+            found = (low + high) / 2
+            slope = 1 + gain * (1 - (found + self.b).tanh().square())
+        # A step of Newton's that moves nothing, and carries the gradient of the solution.
+        found = found - (found + gain * (found + self.b).tanh() - along) / slope
+        return z - push * (found + self.b).tanh()[:, None]
+
+
+class PlanarFlow(Composition):
+    r"""Planar layers one after another, invertible for every value of their parameters.
+
+    .. math::
+
+        z = f_K \circ \dots \circ f_1(x), \qquad
+        f_k(x) = x + \hat u_k \tanh(w_k^\top x + b_k)
 
     Paper: Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015), Equations 10 to 12
     and Appendix A.1, https://arxiv.org/abs/1505.05770
@@ -41,7 +151,7 @@ class PlanarFlow(nn.Module):
     flow.density_integrates_to_one, flow.sample_matches_density, flow.bijection,
     flow.sample_uses_its_generator
     Differs: the layers map data to noise, as other flows of this package do, where the paper maps
-    noise to posterior samples; the inverse, which the paper does not need, is added.
+    noise to posterior samples.
 
     Args:
         dim: Length D of a point.
@@ -54,51 +164,9 @@ class PlanarFlow(nn.Module):
     """
 
     def __init__(self, dim: int, layers: int) -> None:
-        super().__init__()
-        self.dim = dim
-        self.w = nn.ParameterList([torch.randn(dim) / dim**0.5 for _ in range(layers)])
-        self.u = nn.ParameterList([torch.randn(dim) / dim**0.5 for _ in range(layers)])
-        self.b = nn.ParameterList([torch.zeros(1) for _ in range(layers)])
+        super().__init__((dim,), (PlanarLayer(dim) for _ in range(layers)))
 
     @classmethod
     def tiny(cls) -> PlanarFlow:
         """A model small enough for tests."""
         return cls(dim=3, layers=4)
-
-    def push(self, w: Float[Tensor, " d"], u: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """The direction u, corrected so that its product with w exceeds -1."""
-        product = w @ u
-        return u + (functional.softplus(product) - 1 - product) * w / w.square().sum()
-
-    def forward(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
-        """The noise that x is made of, and log|det dz/dx|."""
-        log_det = x.new_zeros(len(x))
-        for w, u, b in zip(self.w, self.u, self.b, strict=True):
-            push, height = self.push(w, u), (x @ w + b).tanh()
-            x = x + push * height[:, None]
-            log_det = log_det + ((w @ push) * (1 - height.square())).log1p()
-        return x, log_det
-
-    def inverse(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """The layers undone, the last one first: only the coordinate along w needs a search."""
-        layers = list(zip(self.w, self.u, self.b, strict=True))
-        for w, u, b in reversed(layers):
-            push, along = self.push(w, u), z @ w
-            reach = (w @ push).abs()  # tanh moves the coordinate by less than this
-            low, high = along - reach, along + reach
-            for _ in range(64):  # an interval halved 64 times is below rounding
-                middle = (low + high) / 2
-                short = middle + (w @ push) * (middle + b).tanh() < along
-                low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-            z = z - push * ((low + high) / 2 + b).tanh()[:, None]
-        return z
-
-    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """log p(x) in nats."""
-        z, log_det = self.forward(x)
-        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1) + log_det
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
-        """Draws of x: Gaussian noise, mapped back."""
-        like = next(self.parameters())
-        return self.inverse(like.new_empty(n, self.dim).normal_(generator=generator))

@@ -817,15 +817,19 @@ def test_every_two_classes_have_different_logits(
 # Samplers ----------------------------------------------------------------------------------------
 
 
+VIVID = st.sampled_from([1.0, 0.25])  # shares of the factor that makes the past count most
+
+
 def _seeded(subject: Handle, seed: int) -> torch.Generator:
     return torch.Generator(subject.device).manual_seed(seed)
 
 
-def _vivid(subject: Handle, config: AutoregressiveModelConfig) -> Built:
+def _vivid(subject: Handle, config: AutoregressiveModelConfig, share: float = 1.0) -> Built:
     """A model whose conditionals depend on the past: its matrices multiplied by what helps most.
 
     Redrawn weights of a usual size make nearly independent dimensions, on which no sample shows
-    whether the sampler looked at what it had drawn before.
+    whether the sampler looked at what it had drawn before. With a ``share`` of that factor they
+    depend on it and stay undecided, which shows sharpening.
     """
     model = subject.build(config)
     if not model.is_module:
@@ -844,7 +848,7 @@ def _vivid(subject: Handle, config: AutoregressiveModelConfig) -> Built:
 
     factors = (1.0, 2.0, 4.0, 8.0)
     spread = [scaled(factor) for factor in factors]
-    scaled(factors[max(range(len(factors)), key=spread.__getitem__)])
+    scaled(share * factors[max(range(len(factors)), key=spread.__getitem__)])
     return model
 
 
@@ -856,7 +860,8 @@ def _vivid(subject: Handle, config: AutoregressiveModelConfig) -> Built:
     why="""Sampler and likelihood are two programs for one distribution, and the mistakes in one are
     not in the other: logits from before the last draw, a greedy choice, channels before pixels,
     labels dropped, one random number for the whole batch. About 1200 draws are counted over all
-    events; the likelihood-ratio statistic G has a tail bound that holds at any sample size.""",
+    events, of two calls, lest the second find what a cache kept of the first; the likelihood-ratio
+    statistic G has a tail bound that holds at any sample size.""",
     error=1e-9,
     effort=0.3,
 )  # fmt: skip
@@ -868,7 +873,9 @@ def test_samples_have_the_frequencies_of_the_density(
     model = _vivid(subject, config)
     model.needs("sample")
     y = torch.arange(n, device=device) % max(config.num_classes, 1)
-    found = index_of(sample(model, n, y, _seeded(subject, seed)), config.levels)
+    source, half = _seeded(subject, seed), n // 2
+    calls = [sample(model, len(part), part, source) for part in (y[:half], y[half:])]
+    found = index_of(torch.cat(calls), config.levels)
     events = all_events(config, subject.device)
     for label in classes(config, len(events), subject.device):
         counts = torch.bincount(found[y.cpu() == int(label[0])], minlength=len(events)).double()
@@ -876,6 +883,21 @@ def test_samples_have_the_frequencies_of_the_density(
             counts, _log_p(model, events, label), event_names(config),
             f"the sampler against the density{_of_class(model, label)}",
         )  # fmt: skip
+
+
+def _judge_draws(model: Built, x: Tensor, y: Tensor, drawn: Tensor, what: str) -> None:
+    """The ``drawn`` dimensions are on average as probable as their own conditionals predict."""
+    p = _wide(logits(model, x, y)).flatten(2).softmax(1)[:, :, drawn]  # (N, K, D drawn)
+    taken = p.gather(1, x.cpu().flatten(1)[:, None, drawn])[:, 0]
+    mean = p.square().sum(1)
+    variance = float((p.pow(3).sum(1) - mean.square()).clamp_min(0).sum())
+    total, steps = float((taken - mean).sum()), taken.numel()
+    check.that(
+        freedman(total, variance, steps) > FALSE_ALARM,
+        f"the {what} levels have probability {float(taken.mean()):.4g} on average under their own "
+        f"conditionals, which predict {float(mean.mean()):.4g} ({steps} draws; ancestral sampling "
+        f"strays as far with probability below {FALSE_ALARM:g})",
+    )
 
 
 @claim(
@@ -890,26 +912,17 @@ def test_samples_have_the_frequencies_of_the_density(
     error=1e-9,
     effort=0.3,
 )
-@given(config=LARGE, seed=st.integers(0, 2**31 - 1))
+@given(config=LARGE, vivid=VIVID, seed=st.integers(0, 2**31 - 1))
 def test_samples_are_as_probable_as_their_conditionals_predict(
-    subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig, seed: int
-) -> None:
-    model = _vivid(subject, config)
+    subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig, vivid: float,
+    seed: int,
+) -> None:  # fmt: skip
+    model = _vivid(subject, config, vivid)
     model.needs("sample")
     n = max(1500 // config.dims, 60)
     y = torch.arange(n, device=device) % max(config.num_classes, 1)
     x = sample(model, n, y, _seeded(subject, seed))
-    p = _wide(logits(model, x, y)).flatten(2).softmax(1)  # (N, K, D)
-    taken = p.gather(1, x.cpu().flatten(1)[:, None])[:, 0]
-    mean = p.square().sum(1)
-    variance = float((p.pow(3).sum(1) - mean.square()).clamp_min(0).sum())
-    total, steps = float((taken - mean).sum()), taken.numel()
-    check.that(
-        freedman(total, variance, steps) > FALSE_ALARM,
-        f"the sampled levels have probability {float(taken.mean()):.4g} on average under their own "
-        f"conditionals, which predict {float(mean.mean()):.4g} ({steps} draws; ancestral sampling "
-        f"strays as far with probability below {FALSE_ALARM:g})",
-    )
+    _judge_draws(model, x, y, torch.ones(config.dims, dtype=torch.bool), "sampled")
 
 
 def _judge_generator(
@@ -1046,6 +1059,45 @@ def test_completions_of_a_prefix_follow_its_conditional(
         counts, log_p, event_names(config),
         f"completions of the first {len(first)} known dimensions{_of_class(model, label)}",
     )  # fmt: skip
+
+
+@claim(
+    "autoregressive_model.completion_is_ancestral",
+    r"\hat x_i \sim p(x_i \mid \hat x_{<i}) \quad \text{for every } i \text{ after the last known "
+    r"entry}, \qquad \hat x_j = x_j \text{ for known } j < i",
+    sources=[f"{PIXELRNN}, §5.8", "Freedman 1975, 'On Tail Probabilities for Martingales'"],
+    why="""Behind the last known entry nothing is left to anticipate: each level is drawn from the
+    conditional of all before it, of what was known, what was drawn between, and each item's own. A
+    completion that counts the known entries up to the first hole alone, and pastes the others over
+    what it drew, keeps them all, and what follows them does not fit. Known entries are scattered
+    before a random place, or there are none; the images may be too large to list.""",
+    error=1e-9,
+    effort=0.3,
+)
+@given(
+    config=stratified([models(e, (0, 2)) for e in (LONG_VECTORS, LARGE_GREY, LARGE_COLOUR)]),
+    share=st.sampled_from([0.0, 0.3, 0.5, 0.6]),
+    vivid=VIVID,
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_completions_are_as_probable_as_their_conditionals_predict(
+    subject: Handle, device: str, dtype: torch.dtype, config: AutoregressiveModelConfig,
+    share: float, vivid: float, seed: int,
+) -> None:  # fmt: skip
+    model = _vivid(subject, config, vivid)
+    model.needs("complete")
+    order = torch.tensor(order_of(model))
+    last = min(round(share * config.dims), config.dims - 1)
+    drawn = torch.ones(config.dims, dtype=torch.bool)
+    drawn[order[:last]] = False
+    known = ~drawn & (torch.rand(config.dims) < 0.5)
+    known[order[last - 1 : last]] = True
+    n = max(1500 // int(drawn.sum()), 60)
+    y = torch.arange(n, device=device) % max(config.num_classes, 1)
+    x = torch.randint(config.levels, (n, *config.event_shape), device=device)
+    mask = known.view(config.event_shape).to(device)
+    found = complete(model, x, mask, y, _seeded(subject, seed))
+    _judge_draws(model, found, y, drawn, "completed")
 
 
 # Training ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from spec_tests import check
@@ -13,6 +14,7 @@ from spec_tests.contracts.energy import STRATA, RBMConfig
 from spec_tests.handle import Built, Handle
 from spec_tests.judge import stratified
 from spec_tests.marginals import outcomes
+from spec_tests.numerics import gradients
 from spec_tests.registry import NotOffered, Unsupported, claim
 from spec_tests.tolerance import rounding
 
@@ -124,6 +126,49 @@ def test_free_energy_sums_out_the_hidden_units(
         4 * machine.slack,
         "free_energy (visible state, hidden state that it is compared through), less that of zeros,",
     )
+
+
+@claim(
+    "rbm.free_energy_of_strong_weights",
+    r"F(v) = -\log \sum_h e^{-E(v, h)} \quad\text{for weights of any size}",
+    sources=[f"{HINTON}, section 16.1"],
+    why="""Trained machines have units that are all but certain. log(1 + e^a) is a itself for a large
+    field, and e^a overflows on the way there; a shortcut that begins too early is off by e^-a. The
+    weights are drawn five times and two thousand times their usual size, and the free energy must
+    be finite, with its gradient, and where the energy is offered agree with the sum over all hidden
+    states.""",
+    effort=0.5,
+)
+@given(config=machines, factor=st.sampled_from([5.0, 2000.0]))
+def test_free_energy_survives_strong_weights(
+    subject: Handle, device: str, dtype: torch.dtype, config: RBMConfig, factor: float
+) -> None:
+    model = subject.build(config)
+    if not _drawn_at_random(model):
+        raise NotOffered("no parameters to draw at random")
+    trained = [p for p in model.module.parameters() if p.requires_grad]
+    with torch.no_grad():
+        for parameter in trained:
+            if parameter.ndim > 1:
+                parameter.mul_(factor)
+    v, h = outcomes(config.visible), outcomes(config.hidden)
+
+    def asked(states: Tensor) -> Tensor:
+        return states.to(subject.device, subject.dtype)
+
+    free = model.free_energy(asked(v))
+    check.finite(free, f"free_energy with weights {factor:.0f} times as large")
+    for gradient in gradients(free.sum(), trained, what="free_energy"):
+        check.finite(
+            gradient, f"the gradient of free_energy with weights {factor:.0f} times as large"
+        )
+    if model.has("energy"):
+        pairs = asked(v.repeat_interleave(len(h), 0)), asked(h.repeat(len(v), 1))
+        energy = model.energy(*pairs).detach().to("cpu", torch.float64).reshape(len(v), len(h))
+        exact = -(-energy).logsumexp(1)
+        size = factor + float(energy.abs().max())
+        slack = rounding(dtype, length=config.visible + config.hidden, scale=size)
+        check.close(free, exact, slack, "free_energy, against the sum over the hidden states,")
 
 
 @claim(

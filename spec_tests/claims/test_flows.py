@@ -48,14 +48,14 @@ def double(value: Tensor) -> Tensor:
     return value.detach().to("cpu", torch.float64)
 
 
-def gentle(subject: Handle, config: FlowConfig) -> Built:
-    """A flow with its drawn parameters halved, to be asked about points far from the data."""
+def scaled(subject: Handle, config: FlowConfig, factor: float) -> Built:
+    """A flow with its drawn parameters multiplied: gentle far from the data, or strong."""
     model = subject.build(config)
     if model.is_module:
         with torch.no_grad():
             for parameter in model.module.parameters():
                 if parameter.requires_grad:
-                    parameter.mul_(0.5)
+                    parameter.mul_(factor)
     return model
 
 
@@ -205,7 +205,7 @@ def _integral(corners: Tensor, density: Tensor) -> float:
 def test_density_has_mass_one(
     subject: Handle, device: str, dtype: torch.dtype, config: FlowConfig
 ) -> None:
-    model = gentle(subject, config)
+    model = scaled(subject, config, 0.5)
     line = torch.linspace(-6.5, 6.5, 129, device=device, dtype=dtype)
     lattice = torch.cartesian_prod(line, line)
     with torch.no_grad():
@@ -255,10 +255,15 @@ def test_log_prob_is_the_base_density_plus_log_det(
 def test_is_a_bijection_far_from_the_data(
     subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
 ) -> None:
-    model, x, z = gentle(subject, drawn["config"]), drawn["x"], drawn["z"]
+    model, x, z = scaled(subject, drawn["config"], 0.5), drawn["x"], drawn["z"]
     judge_round_trips(model, x, z, dtype, in_range)
-    if not subject.carries_gradients:
-        return
+    if subject.carries_gradients:
+        judge_orientation(model, x, dtype)
+        judge_orientation(scaled(subject, drawn["config"], 2.5), x, dtype)
+
+
+def judge_orientation(model: Built, x: Tensor, dtype: torch.dtype) -> None:
+    """The sign of the determinant is the same at all points of a lattice where it is sure."""
     grid = torch.linspace(-2, 2, 9).to(x)  # between the points and their antipodes
     along = (grid.reshape(-1, *[1] * x.ndim) * x).flatten(0, 1)
     jacobian = jacobians(model, along)
@@ -271,6 +276,49 @@ def test_is_a_bijection_far_from_the_data(
         f"det dz/dx is positive at {int((sure > 0).sum())} points and negative at "
         f"{int((sure < 0).sum())} others: the flow folds space",
     )
+
+
+@claim(
+    "flow.inverse_is_differentiable",
+    r"\frac{\partial x}{\partial z} = \Bigl(\frac{\partial z}{\partial x}\Bigr)^{-1}, \qquad "
+    r"\frac{\partial x}{\partial \theta} = -\Bigl(\frac{\partial z}{\partial x}\Bigr)^{-1} "
+    r"\frac{\partial f_\theta(x)}{\partial \theta}",
+    sources=["contracts.md, conventions", "the implicit function theorem"],
+    why="""A flow that is trained through its samples (variational inference, a reverse divergence)
+    needs the gradient of its inverse, however the inverse is found. By the implicit function theorem
+    it follows from the gradient of the forward map at the same point. An inverse that iterates without
+    a graph returns a right value that nothing can learn from.""",
+    dtypes=("float64",),
+    effort=0.5,
+)
+@given(drawn=flows())
+def test_the_inverse_has_the_gradient_of_an_inverse(
+    subject: Handle, device: str, dtype: torch.dtype, drawn: dict[str, Any]
+) -> None:
+    subject.needs_gradients()
+    model, z = subject.build(drawn["config"]), drawn["z"].clone().requires_grad_()
+    x = model.inverse(z)
+    weights = torch.randn_like(x)
+    trained = [p for p in model.module.parameters() if p.requires_grad] if model.is_module else []
+    pulled, *found = gradients((weights * x).sum(), [z, *trained], what="inverse")
+    point = x.detach()
+    jacobian = jacobians(model, point)  # (N, D, D)
+    expected = torch.linalg.solve(jacobian.mT, flat(weights)[:, :, None])[:, :, 0]
+    values = torch.linalg.svdvals(jacobian)
+    condition = float((values[:, 0] / values[:, -1]).max()) * (1 + float(1 / values[:, -1].min()))
+    room = guarded(dtype) * (1 + float(expected.abs().max())) * (1 + condition)
+    check.close(flat(pulled), expected, room, "the gradient of inverse in z")
+    back = expected.reshape(point.shape).to(point)
+    image = model.forward(point)[0]
+    implied = gradients(-(back * image).sum(), trained, what="forward") if trained else []
+    for one, other in zip(found, implied, strict=True):
+        size = 1 + float(other.detach().abs().max())
+        check.close(
+            one,
+            other,
+            guarded(dtype) * size * (1 + condition),
+            "the gradient of inverse in a parameter",
+        )
 
 
 def draw_samples(model: Built, n: int, generator: torch.Generator) -> Tensor:
@@ -316,7 +364,7 @@ def _distance(values: Tensor, distribution: Any) -> float:
 def test_samples_follow_the_density(
     subject: Handle, device: str, dtype: torch.dtype, config: FlowConfig, seed: int
 ) -> None:
-    model = gentle(subject, config)
+    model = scaled(subject, config, 0.5)
     with torch.no_grad():
         x = draw_samples(model, DRAWS, _seeded(subject, seed))
         in_range(x, "sample")

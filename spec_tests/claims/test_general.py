@@ -114,8 +114,8 @@ def test_leaves_its_inputs_as_they_were(
 @general_claim(
     "leaves_global_state_alone",
     r"\text{state}_{\text{after}} = \text{state}_{\text{before}}",
-    why="""Default dtype and device, autograd's mode and NumPy's error handling belong to the caller;
-    a subject may draw from the global generators, but one that reseeds them makes every later draw
+    why="""Default dtype and device, autograd's mode and NumPy's error handling belong to the caller,
+    and so does the mode of a module, which a sampler that turns to eval must turn back; a subject may draw from the global generators, but one that reseeds them makes every later draw
     of the program the same: two calls that start from different generator states then end in one.""",
     draw=lambda contract: cases(contract),
     effort=0.5,
@@ -128,8 +128,13 @@ def test_leaves_global_state_as_it_was(
     for seed in (11, 12):
         seed_everything(seed)
         target = start(subject, case, redraw=False)
+        training = _training(target)
         outputs(probe, target, placed(case.inputs, subject.device, subject.dtype))
         ends.append(generators())
+        changed = [
+            n or "the module" for n, mode in _training(target).items() if training[n] != mode
+        ]
+        check.that(not changed, f"the call changed the mode (train or eval) of {changed}")
         for name, value in modes().items():
             check.that(
                 value == settings[name],
@@ -142,6 +147,13 @@ def test_leaves_global_state_as_it_was(
             f"{name}'s global generator was reseeded: it ends in one state whatever "
             f"state it started from",
         )
+
+
+def _training(target: Handle | Built) -> dict[str, bool]:
+    """The mode of every part of a built module."""
+    if not (isinstance(target, Built) and target.is_module):
+        return {}
+    return {name: module.training for name, module in target.module.named_modules()}
 
 
 @general_claim(
@@ -248,7 +260,9 @@ def test_gives_the_same_in_train_and_eval_mode(
     why="""``module.to(dtype)`` and ``.to(device)`` reach parameters and registered buffers and nothing
     else: a mask kept as a plain attribute stays behind. The module is used in float32, moved to
     float64, and used again; every call follows the dtype of its inputs.""",
-    draw=lambda contract: cases(contract) if contract.kind == "factory" else None,
+    draw=lambda contract: (
+        cases(contract, lambda probe: probe.deterministic) if contract.kind == "factory" else None
+    ),
     effort=0.5,
 )
 def test_computes_the_same_after_moving(
@@ -385,7 +399,9 @@ def _judge_device_failure(failure: SubjectError) -> None:
     "state_dict_round_trips",
     r"f_{\text{load}(\text{state}(\theta))} = f_\theta",
     why="""A checkpoint is a state dict: a fresh instance that loads it must compute what the old one
-    did. What is a plain attribute, or a non-persistent buffer that holds something learned, is lost.""",
+    did, in eval mode and when training goes on. What is a plain attribute, or a non-persistent buffer
+    that holds something learned, is lost; so is the flag that says that a layer has initialised itself
+    from data already.""",
     draw=lambda contract: cases(contract) if contract.kind == "factory" else None,
     effort=0.5,
 )
@@ -401,18 +417,74 @@ def test_computes_the_same_after_a_state_dict_round_trip(
         for name, value in old.module.state_dict().items()
         if isinstance(value, Tensor)
     }
-    seed_everything(6)
-    expected = outputs(probe, old, clone(case.inputs))
     seed_everything(991)
-    new = subject.build(case.config, training=False)
-    try:
-        missing, unexpected = new.module.load_state_dict(state, strict=False)
-    except RuntimeError as failure:
-        raise Violation(f"a fresh instance refuses the state dict: {failure}") from failure
-    lost = [*missing, *unexpected]
+    new = _loaded(subject, case, state)
+    for training in (False, True) if probe.mode_free else (False,):
+        for built in (old, new):
+            built.module.train(training)
+        found = []
+        for built in (old, new):
+            seed_everything(6)
+            found.append(outputs(probe, built, clone(case.inputs)))
+        what = "after loading the state dict" + (", in train mode," if training else "")
+        agree(probe, found[1], found[0], what)
+
+
+def _loaded(subject: Handle, case: Case, state: dict[str, Tensor]) -> Built:
+    """A fresh instance with that state; one that has no parameters before its first call gets one."""
+    lost: list[str] = []
+    for warm in (False, True):
+        new = subject.build(case.config, training=False, warm=warm)
+        try:
+            missing, unexpected = new.module.load_state_dict(state, strict=False)
+        except RuntimeError as failure:
+            if warm:
+                raise Violation(f"a fresh instance refuses the state dict: {failure}") from failure
+            continue
+        lost = [*missing, *unexpected]
+        if not lost:
+            break
     check.that(not lost, f"the state dict of one instance does not fit another: {lost}")
-    seed_everything(6)
-    agree(probe, outputs(probe, new, clone(case.inputs)), expected, "after loading the state dict")
+    return new
+
+
+@general_claim(
+    "follows_its_parameters",
+    r"\theta \leftarrow \theta' \;\Rightarrow\; f = f_{\theta'}",
+    why="""An optimiser writes new numbers into the parameters of a module that has been used. What was
+    computed from the old ones and kept (a masked weight, an inverse, a table) is then stale: the
+    result must be that of an instance which had the new parameters from the beginning.""",
+    draw=lambda contract: cases(contract) if contract.kind == "factory" else None,
+    effort=0.5,
+)
+def test_follows_parameters_that_change_after_use(
+    subject: Handle, device: str, dtype: torch.dtype, case: Case
+) -> None:
+    probe = probe_of(subject, case)
+    old = subject.build(case.config, training=False)
+    if case.probe in subject.contract.optional:
+        old.needs(case.probe)
+    used = subject.build(case.config, training=False)
+    kept = [dict(built.module.named_parameters()) for built in (old, used)]
+    if kept[0].keys() != kept[1].keys():
+        raise NotOffered("two instances have different parameters")
+    outputs(probe, used, clone(case.inputs))
+    with torch.no_grad():
+        outputs(probe, used, clone(case.inputs))
+        state = {**old.module.state_dict(), **kept[0]}
+        for name, tensor in {**used.module.state_dict(keep_vars=True), **kept[1]}.items():
+            if isinstance(tensor, Tensor) and name in state:
+                tensor.copy_(state[name])
+    for training in (True, False):  # a cache may be emptied by a change of mode
+        used.module.train(training)
+    for graph in (True, False):
+        found = []
+        for built in (old, used):
+            seed_everything(6)
+            with torch.set_grad_enabled(graph):
+                found.append(outputs(probe, built, clone(case.inputs)))
+        what = "" if graph else " under no_grad"
+        agree(probe, found[1], found[0], f"after its parameters have changed{what},")
 
 
 # Values and gradients -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     divergences,
     energy,
     flows,
+    images,
     importance,
     latent,
     logistic_mixture,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spec_tests.contracts import add
+from spec_tests.contracts.draws import drawn_from, draws
 from spec_tests.judge import stratified
 from spec_tests.registry import Contract, Probe, Result
 from spec_tests.strategies import integers_below, normals, reals
@@ -290,6 +291,12 @@ add(
                 parameters=True,
                 extreme=_extreme_codes,
                 guard=False,
+            ),
+            Probe(
+                "sample",
+                inputs=lambda config: draws(),
+                call=drawn_from,
+                deterministic=False,
             ),
         ),
     )

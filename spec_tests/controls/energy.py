@@ -96,7 +96,8 @@ class Centred(nn.Module):
     def free_energy(self, v: Tensor) -> Tensor:
         from_mean = v - self.mean
         inputs = self.c + from_mean @ self.weight.T
-        return -(from_mean * self.b).sum(-1) - (2 * (0.5 * inputs).cosh()).log().sum(-1)
+        log_two_cosh = 0.5 * inputs.abs() + (-inputs.abs()).exp().log1p()
+        return -(from_mean * self.b).sum(-1) - log_two_cosh.sum(-1)
 
     def hidden_probability(self, v: Tensor) -> Tensor:
         return torch.sigmoid(self.c + (v - self.mean) @ self.weight.T)

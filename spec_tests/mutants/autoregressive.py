@@ -134,6 +134,19 @@ def weights_masked_at_the_first_call_only(config: Any) -> Any:
     return FirstCall(config)
 
 
+@mutant("masked_conv2d", rejected_by=["masked_conv2d.follows_its_parameters"])
+def masked_weight_kept_from_the_first_call(config: Any) -> Any:
+    """The product of weight and mask is computed once and kept: training changes nothing."""
+
+    class Kept(_Convolution):
+        def effective(self) -> Tensor:
+            if not hasattr(self, "kept"):
+                self.kept = super().effective()
+            return self.kept
+
+    return Kept(config)
+
+
 @mutant("masked_conv2d", rejected_by=[_CAUSAL, _TRAINED, "masked_conv2d.train_and_eval_agree"])
 def mask_lost_in_train_mode(config: Any) -> Any:
     """The masked weight is kept for evaluation, and training uses the raw one."""

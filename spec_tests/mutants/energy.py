@@ -166,3 +166,26 @@ def hidden_probability_that_is_a_sample(config: RBMConfig) -> Any:
 def hidden_probability_that_is_the_likelier_state(config: RBMConfig) -> Any:
     """Each probability is rounded to 0 or 1: a deterministic network in place of a random one."""
     return _built(config, hidden_probability=lambda m, v: RBM.hidden_probability(m, v).round())
+
+
+@mutant("rbm", rejected_by=["rbm.free_energy_of_strong_weights"])
+def free_energy_that_overflows(config: RBMConfig) -> Any:
+    """log(1 + exp) as it is written: inf for a unit that is certain."""
+    return _built(
+        config,
+        free_energy=lambda m, v: (
+            -(v @ m.visible_bias) - (1 + (m.hidden_bias + v @ m.weight).exp()).log().sum(-1)
+        ),
+    )
+
+
+@mutant("rbm", rejected_by=["rbm.free_energy_of_strong_weights"])
+def free_energy_with_an_early_shortcut(config: RBMConfig) -> Any:
+    """log(1 + e^a) is taken for a where a exceeds 4: off by up to 0.018 a unit."""
+    return _built(
+        config,
+        free_energy=lambda m, v: (
+            -(v @ m.visible_bias)
+            - functional.softplus(m.hidden_bias + v @ m.weight, threshold=4.0).sum(-1)
+        ),
+    )

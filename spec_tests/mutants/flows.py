@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reference.flows import AffineCoupling, PlanarFlow, RealNVP
+from reference.flows import AffineCoupling, Composition, PlanarLayer, RealNVP, planar_step
 from spec_tests.contracts.flows import FlowConfig
 from spec_tests.registry import Unsupported, mutant
 
@@ -164,7 +164,9 @@ def samples_mapped_the_wrong_way(config: FlowConfig) -> Any:
     """Noise is sent through forward, which makes noise of data."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        return m.forward(next(m.parameters()).new_empty(n, m.dim).normal_(generator=generator))[0]
+        return m.forward(
+            next(m.parameters()).new_empty(n, *m.event_shape).normal_(generator=generator)
+        )[0]
 
     return _built(config, sample=sample)
 
@@ -174,7 +176,7 @@ def samples_at_a_low_temperature(config: FlowConfig) -> Any:
     """The noise is scaled by 0.7, as for prettier pictures, in what claims to be a draw."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        z = next(m.parameters()).new_empty(n, m.dim).normal_(generator=generator)
+        z = next(m.parameters()).new_empty(n, *m.event_shape).normal_(generator=generator)
         return m.inverse(0.7 * z)
 
     return _built(config, sample=sample)
@@ -186,7 +188,7 @@ def samples_of_one_number_for_all_features(config: FlowConfig) -> Any:
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
         z = next(m.parameters()).new_empty(n, 1).normal_(generator=generator)
-        return m.inverse(z.expand(n, m.dim))
+        return m.inverse(z.expand(n, *m.event_shape))
 
     return _built(config, sample=sample)
 
@@ -196,7 +198,7 @@ def samples_of_uniform_noise(config: FlowConfig) -> Any:
     """``rand`` for ``randn``: uniform noise of the right mean and variance."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        u = next(m.parameters()).new_empty(n, m.dim).uniform_(generator=generator)
+        u = next(m.parameters()).new_empty(n, *m.event_shape).uniform_(generator=generator)
         return m.inverse((u - 0.5) * 12**0.5)
 
     return _built(config, sample=sample)
@@ -207,7 +209,7 @@ def samples_from_the_global_generator(config: FlowConfig) -> Any:
     """The generator is accepted and never used."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        return m.inverse(torch.randn(n, m.dim).to(next(m.parameters())))
+        return m.inverse(torch.randn(n, *m.event_shape).to(next(m.parameters())))
 
     return _built(config, sample=sample)
 
@@ -218,14 +220,14 @@ def samples_from_a_seed_of_their_own(config: FlowConfig) -> Any:
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
         like, own = next(m.parameters()), torch.Generator().manual_seed(0)
-        return m.inverse(like.new_empty(n, m.dim).normal_(generator=own))
+        return m.inverse(like.new_empty(n, *m.event_shape).normal_(generator=own))
 
     return _built(config, sample=sample)
 
 
-class Unconstrained(PlanarFlow):
-    def push(self, w: Tensor, u: Tensor) -> Tensor:
-        return 12 * u
+class Unconstrained(PlanarLayer):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return planar_step(x, self.w, 12 * self.u, self.b)
 
 
 @mutant("flow", rejected_by=["flow.bijection", _TRIP])
@@ -233,7 +235,7 @@ def planar_layers_without_their_constraint(config: FlowConfig) -> Any:
     """Where wᵀu < -1 a planar layer folds space: two points have one image, and log|det| hides it."""
     if len(config.event_shape) != 1:
         raise Unsupported("vectors only")
-    return Unconstrained(config.event_shape[0], 3)
+    return Composition(config.event_shape, [Unconstrained(*config.event_shape) for _ in range(3)])
 
 
 class Folded(nn.Module):
@@ -370,3 +372,9 @@ def forward_that_works_in_place(config: FlowConfig) -> Any:
         return RealNVP.forward(m, x)
 
     return _built(config, forward=forward, inverse=lambda m, z: RealNVP.inverse(m, z) - 1.0)
+
+
+@mutant("flow", rejected_by=["flow.inverse_is_differentiable"])
+def inverse_without_a_graph(config: FlowConfig) -> Any:
+    """The inverse runs under ``no_grad``: samples are right, and nothing is learnt from them."""
+    return _built(config, inverse=lambda m, z: RealNVP.inverse(m, z).detach())

@@ -787,3 +787,15 @@ def analytic_bound_plus_divergence(pieces: Any) -> Any:
 def minibatch_objective_not_rescaled(pieces: Any) -> Any:
     """The sum over the minibatch is not rescaled, so a prior on parameters would outweigh the data."""
     return _replaced(pieces, minibatch_objective=lambda elbo, dataset_size: elbo.sum())
+
+
+class LeftInEval(Sampler):
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        self.eval()
+        return super().sample(n, generator)
+
+
+@mutant("vae", rejected_by=["vae.leaves_global_state_alone"])
+def sample_that_stays_in_eval_mode(config: VAEConfig) -> Any:
+    """Sampling turns the model to eval and never back: the rest of the epoch trains without dropout."""
+    return _built(config, LeftInEval)

@@ -146,6 +146,69 @@ def bernoulli_by_probabilities(x: Tensor, logits: Tensor) -> Tensor:
     return -functional.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum(-1)
 
 
+# Normalising flows --------------------------------------------------------------------------------
+
+
+class _Transforms(torch.nn.Module):
+    """A base density and a transform of PyTorch's, with parameters for each feature."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.shape = config.event_shape
+        self.shift = torch.nn.Parameter(torch.zeros(self.shape))
+        self.log_scale = torch.nn.Parameter(torch.zeros(self.shape))
+
+    def transform(self) -> distributions.Transform:
+        """From data to noise: affine, then R to (0, inf) by exp, and back by softplus's inverse."""
+        transforms = distributions.transforms
+        parts = [
+            transforms.AffineTransform(self.shift, self.log_scale.exp()),
+            transforms.ExpTransform(),
+            transforms.SoftplusTransform().inv,
+        ]
+        return transforms.IndependentTransform(transforms.ComposeTransform(parts), len(self.shape))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        transform = self.transform()
+        z = transform(x)
+        return z, transform.log_abs_det_jacobian(x, z)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return self.transform().inv(z)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        zero = torch.zeros_like(self.shift)
+        base = distributions.Independent(distributions.Normal(zero, zero + 1), len(self.shape))
+        return distributions.TransformedDistribution(base, self.transform().inv).log_prob(x)
+
+
+@subject("flow", name="torch.distributions.transforms")
+def flow_by_transforms(config: Any) -> Any:
+    """``sample`` is left out: distributions draw from the global generator."""
+    return _Transforms(config)
+
+
+class _Orthogonal(torch.nn.Module):
+    """A linear layer whose weight PyTorch keeps orthogonal."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        size = torch.Size(config.event_shape).numel()
+        layer = torch.nn.Linear(size, size, bias=False)
+        self.turn = torch.nn.utils.parametrizations.orthogonal(layer)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.turn(x.flatten(1)).view_as(x), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return (z.flatten(1) @ self.turn.weight).view_as(z)
+
+
+@subject("flow", name="torch.nn.utils.parametrizations.orthogonal")
+def flow_by_orthogonal_weights(config: Any) -> Any:
+    return _Orthogonal(config)
+
+
 # Adversarial models ------------------------------------------------------------------------------
 
 

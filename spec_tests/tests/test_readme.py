@@ -39,7 +39,7 @@ def test_every_command_in_the_readme_exists() -> None:
     for line in "".join(blocks("sh")).splitlines():
         words = line.partition("#")[0].split()
         if words and words[0] == "genspec":
-            assert words[1] in ("verify", "claims", "explain", "kill-matrix"), line
+            assert words[1] in ("verify", "claims", "explain", "kill-matrix", "train"), line
 
 
 def test_links_lead_somewhere() -> None:

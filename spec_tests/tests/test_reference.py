@@ -74,6 +74,66 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "labels": (lambda: autoregressive.class_labels(zeros(2, 3), zeros(3).long(), 4), r"\(3,\)"),
     "pixelcnn event": (lambda: autoregressive.PixelCNN((3,), 2), r"\(3,\)"),
     "pixelcnn image": (lambda: PIXELCNN.logits(zeros(1, 9, 9, 9).long()), r"\(9, 9, 9\)"),
+    "pixelrnn event": (lambda: autoregressive.RowLSTM((3,), 2), r"\(3,\)"),
+    "pixelrnn image": (
+        lambda: autoregressive.DiagonalBiLSTM.tiny().logits(zeros(1, 9, 9, 9).long()),
+        r"\(9, 9, 9\)",
+    ),
+    "unskew": (lambda: autoregressive.unskew(zeros(5, 4)), "not 4 of H = 5"),
+    "gates": (lambda: autoregressive.lstm_update(zeros(1, 9, 2), zeros(1, 3, 2)), "not 9"),
+    "gated event": (lambda: autoregressive.GatedPixelCNN((3,), 2), r"\(3,\)"),
+    "gated image": (
+        lambda: autoregressive.GatedPixelCNN.tiny().logits(zeros(1, 9, 9, 9).long()),
+        r"\(9, 9, 9\)",
+    ),
+    "no condition": (lambda: autoregressive.ConditionalPixelCNN((1, 2, 3), 2), "embedding=0"),
+    "condition": (
+        lambda: autoregressive.ConditionalPixelCNN((1, 2, 3), 2, embedding=4).logits(
+            zeros(5, 1, 2, 3).long(), embedding=zeros(5, 6)
+        ),
+        r"\(5, 4\), not \(5, 6\)",
+    ),
+    "subsampling": (lambda: autoregressive.subsampled_order((1, 2, 3), 0), r"\(1, 2, 3\), 0"),
+    "multiscale image": (
+        lambda: autoregressive.MultiscalePixelCNN.tiny().logits(zeros(1, 9, 9, 9).long()),
+        r"\(9, 9, 9\)",
+    ),
+    "cache": (
+        lambda: autoregressive.cached_complete(
+            autoregressive.PixelCNNCache(PIXELCNN, 2),
+            zeros(5, 3, 4, 5).long(),
+            ones(3, 4, 5).bool(),
+        ),
+        r"\(5, 3, 4, 5\)",
+    ),
+    "order": (lambda: autoregressive.NADE((3,), 2, order=[0, 2, 2]), r"\[0, 2, 2\]"),
+    "made layers": (lambda: autoregressive.MADE((3,), 2, hidden=()), r"hidden=\(\)"),
+    "made masks": (lambda: autoregressive.MADE((3,), 2, num_masks=0), "num_masks=0"),
+    "nade known": (
+        lambda: autoregressive.nade_complete(
+            autoregressive.NADE((3,), 2), zeros(2, 3).long(), ones(2).bool()
+        ),
+        r"\(2,\)",
+    ),
+    "stream": (lambda: autoregressive.shifted_pad(zeros(1, 1, 2, 3), (2, 3), "up"), "'up'"),
+    "stream down": (
+        lambda: autoregressive.shifted_pad(zeros(1, 1, 2, 3), (2, 4), "down"),
+        "width, not 4",
+    ),
+    "logistic levels": (
+        lambda: autoregressive.discretized_logistic(zeros(1).long(), HALF, HALF, 1),
+        "not 1",
+    ),
+    "pixelcnn++ event": (lambda: autoregressive.PixelCNNPlusPlus((3,), 2), r"\(3,\)"),
+    "pixelcnn++ image": (
+        lambda: autoregressive.PixelCNNPlusPlus.tiny().logits(zeros(1, 9, 9, 9).long()),
+        r"\(9, 9, 9\)",
+    ),
+    "pixelsnail levels": (lambda: autoregressive.PixelSNAIL((3, 4, 5), 1), "1 levels"),
+    "pixelsnail image": (
+        lambda: autoregressive.PixelSNAIL.tiny().logits(zeros(1, 9, 9, 9).long()),
+        r"\(9, 9, 9\)",
+    ),
     "table size": (lambda: autoregressive.TabularChainRule((30,), 4), "4 levels"),
     "table axes": (
         lambda: autoregressive.TabularChainRule.from_joint(ones(2, 2) / 4, (3,)),
@@ -117,7 +177,8 @@ def test_tiny_models_sample_what_they_model() -> None:
     generator = torch.Generator().manual_seed(0)
     fvbn = autoregressive.FullyVisibleBeliefNetwork.tiny()
     table = autoregressive.TabularChainRule.tiny()
-    for model in (fvbn, table, PIXELCNN):
+    nade, made = autoregressive.NADE.tiny(), autoregressive.MADE.tiny()
+    for model in (fvbn, table, nade, made, PIXELCNN):
         assert len(model.sample(3, generator=generator)) == 3
     assert latent.LinearGaussianVAE.tiny().sample(3, generator).shape[0] == 3
     assert PIXELCNN.features(PIXELCNN.sample(2, generator=generator)).shape[0] == 2
