@@ -295,7 +295,9 @@ class Built:
         if contract.warm_up is None:
             raise NotOffered("lazily built, and the contract has no warm-up call")
         inputs = placed(contract.warm_up(self.config), device, dtype)
-        contract.probes[0].call(self, inputs)
+        # Parameters made by this call draw otherwise in float32; what is drawn next must not differ.
+        with torch.random.fork_rng(devices=[]):
+            contract.probes[0].call(self, inputs)
 
 
 def _is_lazy(module: nn.Module) -> bool:

@@ -475,8 +475,6 @@ def test_follows_parameters_that_change_after_use(
         for name, tensor in {**used.module.state_dict(keep_vars=True), **kept[1]}.items():
             if isinstance(tensor, Tensor) and name in state:
                 tensor.copy_(state[name])
-    for training in (True, False):  # a cache may be emptied by a change of mode
-        used.module.train(training)
     for graph in (True, False):
         found = []
         for built in (old, used):

@@ -17,7 +17,19 @@ from torch import Tensor
 
 from spec_tests import check
 from spec_tests.contracts import CONTRACTS
-from spec_tests.contracts.images import draw_images, draw_latents, evaluated, settle, trained
+from spec_tests.contracts.images import (
+    LARGE,
+    OBLONG,
+    ODD,
+    SQUARE,
+    discriminators,
+    draw_images,
+    draw_latents,
+    evaluated,
+    generators,
+    settle,
+    trained,
+)
 from spec_tests.handle import Built, Handle
 from spec_tests.judge import stratified
 from spec_tests.numerics import gradients
@@ -35,6 +47,9 @@ SCORING = "contracts.md, image_discriminator"
 
 GENERATORS = stratified(list(CONTRACTS["image_generator"].strata))
 DISCRIMINATORS = stratified(list(CONTRACTS["image_discriminator"].strata))
+SIZES = ((SQUARE + OBLONG, (2, 3)), (LARGE, (3,)), (ODD, (2,)))
+CONDITIONAL_GENERATORS = stratified([generators(*case) for case in SIZES])
+CONDITIONAL_DISCRIMINATORS = stratified([discriminators(*case) for case in SIZES])
 ROUNDS = 16
 MODES = st.sampled_from([evaluated, trained])
 
@@ -178,12 +193,10 @@ def test_an_image_does_not_depend_on_the_rest_of_the_batch(
     too.""",
     effort=0.5,
 )
-@given(config=GENERATORS)
+@given(config=CONDITIONAL_GENERATORS)
 def test_another_class_gives_another_image(
     subject: Handle, device: str, dtype: torch.dtype, config: Any
 ) -> None:
-    if not config.num_classes:
-        return
     alike = set(combinations(range(config.num_classes), 2))
     for model in _redraws(subject, config):
         inputs = _latents(subject, config, 3)
@@ -341,12 +354,10 @@ def test_different_images_of_a_batch_get_different_scores(
     makes the generator heed it. The label that counts is the item's own.""",
     effort=0.5,
 )
-@given(config=DISCRIMINATORS)
+@given(config=CONDITIONAL_DISCRIMINATORS)
 def test_another_label_of_an_image_gives_another_score(
     subject: Handle, device: str, dtype: torch.dtype, config: Any
 ) -> None:
-    if not config.num_classes:
-        return
     alike = {(a, b, i) for a, b in combinations(range(config.num_classes), 2) for i in range(3)}
     for model in _redraws(subject, config):
         inputs = _images(subject, config, 3)

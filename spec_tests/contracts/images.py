@@ -24,6 +24,10 @@ from spec_tests.registry import Contract, Probe, Result
 from spec_tests.strategies import integers_below, normals
 
 __all__ = [
+    "LARGE",
+    "OBLONG",
+    "ODD",
+    "SQUARE",
     "DiscriminatorConfig",
     "GeneratorConfig",
     "ImageDiscriminator",

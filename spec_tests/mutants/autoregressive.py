@@ -617,9 +617,14 @@ def _places(event_shape: tuple[int, ...], d: int) -> tuple[Tensor, Tensor]:
 
 @mutant("autoregressive_model", rejected_by=[_MODEL_USES])
 def green_does_not_see_red(config: Any) -> Any:
-    """Type A for every colour: within a pixel the channels are independent."""
+    """Documents the full past, and masks every colour by type A: G never sees the R of its pixel."""
 
     class Independent(_Network):
+        @property
+        def receptive_field(self) -> Tensor:
+            rank = torch.tensor(self.sequence()).argsort()
+            return rank[None, :] < rank[:, None]
+
         def visible(self, rank: Tensor) -> Tensor:
             row, column = _places(self.config.event_shape, len(rank))
             same = (row[:, None] == row[None]) & (column[:, None] == column[None])

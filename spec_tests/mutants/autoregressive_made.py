@@ -616,6 +616,44 @@ def sampler_takes_the_best_last_level(config: Any) -> Any:
     return Decided(config)
 
 
+@mutant("autoregressive_model", rejected_by=[_M + "samples_are_independent"])
+def sampler_fills_an_odd_place_by_a_copy(config: Any) -> Any:
+    """Samples are drawn in pairs, and the last of an odd number is the one before it once more."""
+
+    class Paired(_Made):
+        def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
+            found = super().sample(n, y, generator)
+            if n % 2 and n > 1:
+                found[-1] = found[-2]
+            return found
+
+    return Paired(config)
+
+
+@mutant("autoregressive_model", rejected_by=[_SAMPLER])
+def sampler_at_a_temperature(config: Any) -> Any:
+    """Logits are divided by 0.8, left over from making pictures: likely events come too often."""
+
+    class Sharpened(_Made):
+        def pick(self, found: Tensor, generator: torch.Generator | None, step: int) -> Tensor:
+            return super().pick(found / 0.8, generator, step)
+
+    return Sharpened(config)
+
+
+@mutant("autoregressive_model", rejected_by=[_GENERATOR])
+def sampler_that_seeds_where_no_generator_is_given(config: Any) -> Any:
+    """A default seed for reproducible pictures: every later draw of the program is the same."""
+
+    class Seeded(_Made):
+        def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
+            if generator is None:
+                torch.manual_seed(0)
+            return super().sample(n, y, generator)
+
+    return Seeded(config)
+
+
 @mutant("autoregressive_model", rejected_by=[_SAMPLER])
 def sampler_reuses_one_uniform(config: Any) -> Any:
     """One uniform number for an item serves all its dimensions: high levels follow high levels."""

@@ -303,10 +303,6 @@ def maf_that_samples_in_a_pass_too_few(config: FlowConfig) -> Any:
 # Continuous flows -------------------------------------------------------------------------------------
 
 
-def _drift(config: FlowConfig, steps: int = 8) -> flows.ContinuousFlow:
-    return flows.ContinuousFlow(_vector(config), 5, steps, 0.5)
-
-
 class Guessing(flows.ContinuousFlow):
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Pair:
         return super().forward(x, torch.randn_like(x).sign())

@@ -516,7 +516,7 @@ def iaf(config: Any) -> Any:
 def continuous_flow(config: Any) -> Any:
     if len(config.event_shape) != 1:
         raise Unsupported("vectors only")
-    return flows.ContinuousFlow(config.event_shape[0], 5, steps=8, duration=0.5)
+    return flows.ContinuousFlow(config.event_shape[0], 5, steps=4, duration=0.25)
 
 
 # Adversarial models ------------------------------------------------------------------------------
@@ -628,7 +628,7 @@ def projection_discriminator(config: Any) -> Any:
 @subject("image_generator", name="reference.BigGANGenerator")
 def biggan_generator(config: Any) -> Any:
     shape = _image(config, 2, classes=True)
-    doublings = min(_doublings(config), 2)
+    doublings = 2 if min(shape[1:]) >= 16 else 1
     return adversarial.BigGANGenerator(
         config.latent_dim, shape, config.num_classes, doublings=doublings
     )
@@ -637,7 +637,7 @@ def biggan_generator(config: Any) -> Any:
 @subject("image_discriminator", name="reference.BigGANDiscriminator")
 def biggan_discriminator(config: Any) -> Any:
     shape = _image(config, 2, classes=True)
-    doublings = min(_doublings(config), 2)
+    doublings = 2 if min(shape[1:]) >= 16 else 1
     return adversarial.BigGANDiscriminator(shape, config.num_classes, doublings=doublings)
 
 
