@@ -126,9 +126,9 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     add(
         "--profile",
-        choices=("quick", "ci", "thorough"),
+        choices=("smoke", "quick", "ci", "thorough"),
         default="ci",
-        help="examples for each claim: 10, 40 or 1000 (default ci)",
+        help="examples for each claim: 4, 10, 40 or 1000 (default ci)",
     )
     add("--seed", type=int, default=0, help="draws other examples (default 0)")
     add(

@@ -58,14 +58,16 @@ _PATIENCE_WITH_LACKS = 4
 
 @dataclass(frozen=True)
 class Profile:
-    """How many examples a claim gets, and how long a counterexample is shrunk."""
+    """How many examples a claim gets, each stratum at least, and how long one is shrunk."""
 
     name: str
     examples: int
     shrink_seconds: float
+    least: int = 4
 
 
 PROFILES = {
+    "smoke": Profile("smoke", 4, 2.0, least=2),
     "quick": Profile("quick", 10, 2.0),
     "ci": Profile("ci", 40, 6.0),
     "thorough": Profile("thorough", 1000, 15.0),
@@ -234,7 +236,7 @@ def judge(
     if handle.contract.kind == "factory":
         harness["_training"] = st.booleans()
     choices = list(_choices(dict(claim.strategies)))
-    share = max(round(profile.examples * claim.effort / len(choices)), 4)
+    share = max(round(profile.examples * claim.effort / len(choices)), profile.least)
     try:
         for index, strategies in enumerate(choices):
             number = zlib.crc32(f"{claim.id}/{index}/{seed}".encode())

@@ -157,7 +157,7 @@ class Glow(Composition):
         if scales < 1 or h % 2 ** (scales - 1) or w % 2 ** (scales - 1):
             raise ValueError(f"images {h} x {w} do not have {scales} scales")
         if scales == 1 and c < 2:
-            raise ValueError("one scale of one channel: there is nothing to couple")
+            raise ValueError(f"one scale of {c} channel: there is nothing to couple")
         super().__init__(event_shape, _scale(event_shape, scales, steps, hidden, lu))
 
     @classmethod

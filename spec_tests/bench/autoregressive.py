@@ -105,7 +105,10 @@ def rows() -> list[tuple[str, str]]:
         ("gated PixelCNN 32x32 grey, naive / cached", f"{_speed_of_gated_cache():.0f}"),
         ("transformer 32x32 grey, naive / cached", f"{_speed_of_transformer_cache():.0f}"),
         ("local attention, pairs at 16², 32², 64²", ", ".join(map(str, pairs))),
-        ("  the same, a pixel", ", ".join(f"{p / s**2:.0f}" for p, s in zip(pairs, sides))),
+        (
+            "  the same, a pixel",
+            ", ".join(f"{p / s**2:.0f}" for p, s in zip(pairs, sides, strict=True)),
+        ),
         ("  peak memory, MB", ", ".join(f"{m:.1f}" for m in memory)),
         ("diagonal BiLSTM, steps of each scan", steps),
     ]

@@ -107,6 +107,16 @@ class label_ignored(_Generator):
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.class_matters"])
+class label_ignored_in_training(_Generator):
+    """The label joins in eval mode alone: what it does was never trained."""
+
+    def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
+        if self.training and y is not None:
+            y = torch.zeros_like(y)
+        return super().condition(z, y)
+
+
+@mutant(GENERATOR, rejected_by=[f"{GENERATOR}.class_matters"])
 class label_after_the_last_layer_times_zero(_Generator):
     """The class is added at the end with a gate that was frozen at zero: it never opens."""
 

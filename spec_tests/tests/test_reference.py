@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn, ones, zeros
 
-from reference import adversarial, autoencoders, autoregressive, divergences, latent
+from reference import adversarial, autoencoders, autoregressive, divergences, flows, latent
 
 HALF = torch.tensor([0.5, 0.5])
 POINTS = zeros(2, 1)
@@ -138,6 +138,17 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "table axes": (
         lambda: autoregressive.TabularChainRule.from_joint(ones(2, 2) / 4, (3,)),
         "2 axes",
+    ),
+    "nice features": (lambda: flows.NICE((1,), 3, 4), r"\(1,\)"),
+    "realnvp features": (lambda: flows.RealNVP(1, 3, 4), "dim = 1"),
+    "realnvp scales": (lambda: flows.ImageRealNVP((1, 6, 4), 3, 4), "6 x 4 do not have 3"),
+    "glow scales": (lambda: flows.Glow((3, 2, 3), 2, 1, 4), "2 x 3 do not have 2"),
+    "glow channels": (lambda: flows.Glow((1, 2, 3), 1, 1, 4), "1 channel"),
+    "squeeze": (lambda: flows.squeeze(zeros(1, 2, 3, 4)), "3 x 4"),
+    "unsqueeze": (lambda: flows.unsqueeze(zeros(1, 6, 2, 2)), "not 6"),
+    "dequantization noise": (
+        lambda: flows.dequantized_log_prob(lambda v: v, zeros(2, 3).long(), zeros(3), 4),
+        r"\(3,\) for x of \(2, 3\)",
     ),
     "pairs": (
         lambda: adversarial.gradient_penalty(nn.Identity(), zeros(2, 3), zeros(2, 4)),

@@ -1,7 +1,7 @@
 r"""The suite judged by what it should reject and accept: mutants, controls, bundles, reference.
 
-Mutants get the examples that a user's code gets; right subjects get the quick profile here, and the
-full one with many seeds in `tox -e deep`.
+Mutants get the examples that a user's code gets; right subjects get a few of every stratum here, and
+the full number with many seeds in `tox -e deep`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_the_mutant_is_rejected(claim: Claim, entry: Subject) -> None:
 
 @pytest.mark.parametrize(("claim", "entry"), CONTROLS, ids=named(CONTROLS))
 def test_the_control_is_accepted(claim: Claim, entry: Subject) -> None:
-    verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["quick"])
+    verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["smoke"])
     assert verdict.verdict in ("holds", "unsupported"), (
         f"{claim.id} rejects a right subject ({entry.place}): {verdict.message}\n"
         f"{verdict.counterexample}"
@@ -54,7 +54,7 @@ def test_the_control_is_accepted(claim: Claim, entry: Subject) -> None:
 
 @pytest.mark.parametrize(("claim", "entry"), BUNDLES, ids=named(BUNDLES))
 def test_the_bundle_holds_or_its_finding_is_on_record(claim: Claim, entry: Subject) -> None:
-    verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["quick"])
+    verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["smoke"])
     verdict.device, verdict.dtype = "cpu", claim.dtypes[0]
     known = [e for name in ("torch", "scipy") for e in expectations.shipped(name)]
     covering = [e for e in known if e.covers(verdict)]
