@@ -64,7 +64,7 @@ def layer_loss(
 
 def greedy_linear_stack(
     x: Float[Tensor, "n d"], dims: Sequence[int]
-) -> list[tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]]:
+) -> list[tuple[Float[Tensor, "_k _d"], Float[Tensor, " _k"]]]:
     r"""Linear layers stacked greedily, each at its optimum.
 
     .. math::

@@ -3,7 +3,9 @@ r"""The page ``docs/digits.md``: the table and the pictures, with all that is ne
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from itertools import combinations
 
 from spec_tests.train.data import Data
 from spec_tests.train.loop import Recipe
@@ -52,6 +54,7 @@ _READ = """
 - **CIFAR-10** has 256 levels of three channels; only the order of the rows compares. Its figures are
   those of CS182's lecture 16. (Its second table has 'Row Pixel RNN' at 3.00, which in the first one is
   the diagonal BiLSTM's figure, and row LSTM's is 3.07.)
+{agreement}
 - **Block sizes** of the image transformer are in pixels: 8 is a row of a digit, 64 all of it.
 
 Do it again: `python -m spec_tests.train.table --minutes {minutes:g}`; or train one model, with other
@@ -88,12 +91,39 @@ def page(
         seed=recipe.seed,
         dims=math.prod(data.event_shape),
         levels=data.levels,
+        agreement=agreement(lines),
     )
     pictures = "".join(
         f"\n### {title}\n\n![Samples and completions: {title}](_static/digits/{key}.png)\n"
         for key, title in shown
     )
     return _HEAD + _TABLE + rows + read + pictures
+
+
+def agreement(lines: Sequence[Line]) -> str:
+    """Which models stand in the notes' order, and which clearly do not."""
+    same, turned, level = 0, [], 0
+    for one, other in combinations([line for line in lines if line[4]], 2):
+        (a, a_error), (b, b_error) = (_figure(line[3]) for line in (one, other))
+        (a_notes, _), (b_notes, _) = (_figure(line[4]) for line in (one, other))
+        if abs(a - b) <= 2 * math.hypot(a_error, b_error):
+            level += 1
+        elif (a - b) * (a_notes - b_notes) > 0:
+            same += 1
+        else:
+            turned.append(f"{one[0]} and {other[0]}")
+    are = "is" if len(turned) == 1 else "are"
+    text = (
+        f"- **The order**: of the pairs of rows, {same} stand as on CIFAR-10, {level} are closer "
+        f"than twice their standard error, and {len(turned)} {are} the other way round"
+    )
+    return f"{text}: {'; '.join(turned)}." if turned else f"{text}."
+
+
+def _figure(text: str) -> tuple[float, float]:
+    """A figure and its standard error, 0 where there is none."""
+    found = [float(number) for number in re.findall(r"\d+\.\d+", text)]
+    return found[0], found[1] if "±" in text else 0.0
 
 
 def _grouped(count: int | str) -> str:
