@@ -203,7 +203,7 @@ def one_tail_truncated(pieces: Any) -> Any:
 
 @mutant("theory", rejected_by=[_PENALTY])
 def lengths_penalised_too(pieces: Any) -> Any:
-    """||W W^T - I||^2: filters are forced to length one as well."""
+    """The distance of W W^T from the identity: filters are forced to length one as well."""
 
     def penalty(weight: Tensor) -> Tensor:
         rows = weight.flatten(1)
@@ -514,7 +514,7 @@ def critics_exchanged(pieces: Any) -> Any:
 
 @mutant("theory", rejected_by=[_OBJECTIVE])
 def identity_on_the_source(pieces: Any) -> Any:
-    """|G(x) - x|: the translator is asked not to translate."""
+    """The distance of G(x) from x itself: the translator is asked not to translate."""
 
     def identity(g: Any, f: Any, x: Tensor, y: Tensor) -> Tensor:
         return (g(x) - x).abs().mean() + (f(y) - y).abs().mean()
