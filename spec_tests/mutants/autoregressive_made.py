@@ -213,7 +213,7 @@ def made_outputs_see_their_own_degree(config: Any) -> Any:
 
 @mutant("autoregressive_model", rejected_by=[_USES])
 def made_is_strict_in_every_layer(config: Any) -> Any:
-    """``>`` in the hidden layers too: each costs another neighbour, and nothing leaks."""
+    """A strict comparison in the hidden layers too: each costs another neighbour, and nothing leaks."""
 
     class Strict(_Made):
         def inner(self, upper: Tensor, lower: Tensor) -> Tensor:
@@ -928,7 +928,7 @@ def mask_products_with_a_diagonal(pieces: Any) -> Any:
 
 @mutant("theory", rejected_by=["theory.made_masks"])
 def mask_products_that_miss_a_neighbour(pieces: Any) -> Any:
-    """``>`` in the hidden layers: triangular, and never full however many units there are."""
+    """A strict comparison in the hidden layers: triangular, and never full however many units there are."""
 
     def masks(degrees: Any) -> list[Tensor]:
         inner = [upper[:, None] > lower for lower, upper in pairwise(degrees)]
