@@ -16,7 +16,7 @@ from spec_tests.judge import stratified
 from spec_tests.marginals import outcomes
 from spec_tests.numerics import gradients
 from spec_tests.registry import NotOffered, Unsupported, claim
-from spec_tests.tolerance import rounding
+from spec_tests.tolerance import guarded, rounding
 
 HINTON = "Hinton 2010, 'A Practical Guide to Training Restricted Boltzmann Machines'"
 SMOLENSKY = "Smolensky 1986, 'Information processing in dynamical systems', chapter 6"
@@ -128,6 +128,18 @@ def test_free_energy_sums_out_the_hidden_units(
     )
 
 
+def _strong(subject: Handle, config: RBMConfig, factor: float) -> Built:
+    """A machine with its matrices multiplied, whose units are all but certain."""
+    model = subject.build(config)
+    if not _drawn_at_random(model):
+        raise NotOffered("no parameters to draw at random")
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            if parameter.requires_grad and parameter.ndim > 1:
+                parameter.mul_(factor)
+    return model
+
+
 @claim(
     "rbm.free_energy_of_strong_weights",
     r"F(v) = -\log \sum_h e^{-E(v, h)} \quad\text{for weights of any size}",
@@ -143,14 +155,8 @@ def test_free_energy_sums_out_the_hidden_units(
 def test_free_energy_survives_strong_weights(
     subject: Handle, device: str, dtype: torch.dtype, config: RBMConfig, factor: float
 ) -> None:
-    model = subject.build(config)
-    if not _drawn_at_random(model):
-        raise NotOffered("no parameters to draw at random")
+    model = _strong(subject, config, factor)
     trained = [p for p in model.module.parameters() if p.requires_grad]
-    with torch.no_grad():
-        for parameter in trained:
-            if parameter.ndim > 1:
-                parameter.mul_(factor)
     v, h = outcomes(config.visible), outcomes(config.hidden)
 
     def asked(states: Tensor) -> Tensor:
@@ -169,6 +175,51 @@ def test_free_energy_survives_strong_weights(
         size = factor + float(energy.abs().max())
         slack = rounding(dtype, length=config.visible + config.hidden, scale=size)
         check.close(free, exact, slack, "free_energy, against the sum over the hidden states,")
+
+
+@claim(
+    "rbm.conditionals_of_strong_weights",
+    r"p(h_j = 1 \mid v) = \sigma\bigl(E(v, 0) - E(v, e_j)\bigr), \quad p(v_i = 1 \mid h) = "
+    r"\sigma\bigl(E(0, h) - E(e_i, h)\bigr) \quad\text{for weights of any size}",
+    sources=[f"{HINTON}, section 2"],
+    why="""A trained unit may be all but certain, and must then be drawn so: a probability that is
+    clamped away from 0 and 1, or computed as e^a / (1 + e^a), which is NaN for a large field, makes
+    another chain than the energy's. Weights are drawn five times and two thousand times their usual
+    size; where the energy is offered it gives each unit's odds.""",
+    effort=0.5,
+)
+@given(config=machines, factor=st.sampled_from([5.0, 2000.0]))
+def test_conditionals_survive_strong_weights(
+    subject: Handle, device: str, dtype: torch.dtype, config: RBMConfig, factor: float
+) -> None:
+    model = _strong(subject, config, factor)
+    layers = (outcomes(config.visible), outcomes(config.hidden))
+    v, h = (states.to(subject.device, subject.dtype) for states in layers)
+    for name, found, states, width in (
+        ("hidden_probability", model.hidden_probability(v), v, config.hidden),
+        ("visible_probability", model.visible_probability(h), h, config.visible),
+    ):
+        what = f"{name} with weights {factor:.0f} times as large"
+        check.finite(found, what)
+        sums = rounding(dtype, length=2 ** (config.visible + config.hidden))  # of a sum over states
+        check.at_least(found, 0.0, sums, what)
+        check.at_most(found, 1.0, sums, what)
+        if not model.has("energy"):
+            continue
+        for unit in range(width):
+            off = torch.zeros(len(states), width).to(states)
+            on = off.clone()
+            on[:, unit] = 1
+            energies = [
+                model.energy(*((states, s) if name.startswith("hidden") else (s, states)))
+                for s in (off, on)
+            ]
+            wide = [e.detach().to("cpu", torch.float64) for e in energies]
+            size = factor + max(float(e.abs().max()) for e in wide)
+            slack = guarded(dtype) + rounding(dtype, length=len(layers), scale=size)
+            check.close(
+                found[:, unit], (wide[0] - wide[1]).sigmoid(), slack, f"{what}, unit {unit},"
+            )
 
 
 @claim(

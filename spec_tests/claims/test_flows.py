@@ -416,3 +416,24 @@ def test_flow_samples_follow_their_generator(
     check.that((second != first).any(), "two samples in a row from one generator are the same")
     other = draw_samples(model, n, _seeded(subject, seed + 1))
     check.that((other != first).any(), "generators of different seeds give the same sample")
+
+
+@claim(
+    "flow.samples_are_independent",
+    r"\Pr[x^{(a)} = x^{(b)}] = 0 \qquad (a \ne b \text{ of one call})",
+    sources=["contracts.md, flow"],
+    why="""Two draws from a density are never equal. A sampler that works in pairs and fills an odd place
+    by a copy, or spreads one draw over the batch, says the same thing twice, which frequencies over
+    many samples hardly show.""",
+    effort=0.3,
+)
+@given(
+    config=stratified(list(STRATA)), n=st.sampled_from([2, 3, 4, 5]), seed=st.integers(0, 2**31 - 1)
+)
+def test_no_two_samples_of_a_call_are_equal(
+    subject: Handle, device: str, dtype: torch.dtype, config: FlowConfig, n: int, seed: int
+) -> None:
+    found = flat(draw_samples(scaled(subject, config, 0.5), n, _seeded(subject, seed)))
+    for a in range(n):
+        for b in range(a):
+            check.that(not torch.equal(found[a], found[b]), f"samples {b} and {a} of {n} are equal")

@@ -189,3 +189,23 @@ def free_energy_with_an_early_shortcut(config: RBMConfig) -> Any:
             - functional.softplus(m.hidden_bias + v @ m.weight, threshold=4.0).sum(-1)
         ),
     )
+
+
+@mutant("rbm", rejected_by=["rbm.conditionals_of_strong_weights"])
+def probabilities_kept_away_from_certainty(config: RBMConfig) -> Any:
+    """Clamped to [0.001, 0.999] before drawing: units that are certain flip once in a thousand."""
+    return _built(
+        config,
+        hidden_probability=lambda m, v: RBM.hidden_probability(m, v).clamp(1e-3, 1 - 1e-3),
+    )
+
+
+@mutant("rbm", rejected_by=["rbm.conditionals_of_strong_weights"])
+def probability_that_overflows(config: RBMConfig) -> Any:
+    """e^a / (1 + e^a) as it is written: NaN for a large field."""
+
+    def hidden_probability(m: RBM, v: Tensor) -> Tensor:
+        odds = (m.hidden_bias + v @ m.weight).exp()
+        return odds / (1 + odds)
+
+    return _built(config, hidden_probability=hidden_probability)

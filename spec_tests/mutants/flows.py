@@ -378,3 +378,16 @@ def forward_that_works_in_place(config: FlowConfig) -> Any:
 def inverse_without_a_graph(config: FlowConfig) -> Any:
     """The inverse runs under ``no_grad``: samples are right, and nothing is learnt from them."""
     return _built(config, inverse=lambda m, z: RealNVP.inverse(m, z).detach())
+
+
+@mutant("flow", rejected_by=["flow.samples_are_independent"])
+def sample_that_fills_an_odd_place_by_a_copy(config: FlowConfig) -> Any:
+    """Noise is drawn in pairs, and the last of an odd number is the first once more."""
+
+    def sample(m: RealNVP, n: int, generator: torch.Generator | None = None) -> Tensor:
+        found = RealNVP.sample(m, n, generator)
+        if n % 2 and n > 1:
+            found = torch.cat([found[:-1], found[:1]])
+        return found
+
+    return _built(config, sample=sample)
