@@ -23,6 +23,7 @@ __all__ = [
     "Quadratic",
     "box",
     "hermite",
+    "hermite_line",
     "log_normal",
     "normal_points",
     "quadratic_of",
@@ -37,6 +38,12 @@ def hermite(nodes: int, dims: int = 1) -> tuple[Tensor, Tensor]:
     points, weights = np.polynomial.hermite_e.hermegauss(nodes)
     line, mass = torch.from_numpy(points), torch.from_numpy(weights / weights.sum())
     return torch.cartesian_prod(*[line] * dims).reshape(-1, dims), _product([mass] * dims)
+
+
+def hermite_line(nodes: int) -> tuple[Tensor, Tensor]:
+    """The same in one dimension, nodes and weights both ``(K,)``."""
+    points, weights = hermite(nodes)
+    return points[:, 0], weights
 
 
 def normal_points(dims: int, coarse: bool = False) -> Tensor:

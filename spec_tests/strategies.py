@@ -10,7 +10,17 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-__all__ = ["integers_below", "normals", "positives", "reals", "simplex_pairs", "simplexes", "sizes"]
+__all__ = [
+    "integers_below",
+    "normals",
+    "positives",
+    "reals",
+    "seeded",
+    "simplex_pairs",
+    "simplexes",
+    "sizes",
+    "standard_normal",
+]
 
 
 def sizes(smallest: int, largest: int) -> st.SearchStrategy[int]:
@@ -80,3 +90,13 @@ def simplex_pairs(
     """Two probability vectors over one set of ``smallest`` to ``largest`` points."""
     size = draw(st.integers(smallest, largest))
     return draw(simplexes(size, interior)), draw(simplexes(size, interior))
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU, for what a claim draws itself."""
+    return torch.Generator().manual_seed(seed)
+
+
+def standard_normal(source: torch.Generator, *shape: int) -> Tensor:
+    """Independent standard normal numbers in float64."""
+    return torch.randn(shape, generator=source, dtype=torch.float64)

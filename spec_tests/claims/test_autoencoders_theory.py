@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from spec_tests import check
 from spec_tests.handle import Handle, redraw_parameters
+from spec_tests.quadrature import hermite_line
 from spec_tests.registry import claim
 from spec_tests.state import seed_everything
-from spec_tests.strategies import normals
+from spec_tests.strategies import normals, seeded, standard_normal
 from spec_tests.tolerance import guarded, rounding
 
 LECTURE = "CS182 2021 L17, 'Autoencoders'"
@@ -26,20 +27,6 @@ VINCENT = (
 BENGIO = "Bengio et al. 2007, 'Greedy Layer-Wise Training of Deep Networks'"
 SEEDS = st.integers(0, 2**31 - 1)
 SLACK = rounding(torch.float64, length=64, scale=4.0)
-
-
-def _source(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _normal(source: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=source, dtype=torch.float64)
-
-
-def _grid(order: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of Gauss and Hermite for a standard normal."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
-    return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
 
 
 # Denoisers ----------------------------------------------------------------------------------------
@@ -64,9 +51,9 @@ def _grid(order: int) -> tuple[Tensor, Tensor]:
 def test_nothing_denoises_better_than_the_posterior_mean(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, size: int, sigma: float
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    points = _normal(source, size, 1)
-    weights = _normal(source, size).softmax(0)
+    pieces, source = subject.pieces().raw, seeded(seed)
+    points = standard_normal(source, size, 1)
+    weights = standard_normal(source, size).softmax(0)
     line = torch.linspace(-12, 12, 4801, dtype=torch.float64)[:, None]  # the noisy points
     width = float(line[1] - line[0])
     likelihood = (-(line - points.T).square() / (2 * sigma**2)).exp() / (
@@ -117,9 +104,9 @@ def test_a_denoiser_points_uphill(
 ) -> None:
     from scipy.stats import multivariate_normal
 
-    pieces, source = subject.pieces().raw, _source(seed)
-    points, weights = _normal(source, *shape), _normal(source, shape[0]).softmax(0)
-    x = (points[:1] + 2 * sigma * _normal(source, 4, shape[1])).requires_grad_()
+    pieces, source = subject.pieces().raw, seeded(seed)
+    points, weights = standard_normal(source, *shape), standard_normal(source, shape[0]).softmax(0)
+    x = (points[:1] + 2 * sigma * standard_normal(source, 4, shape[1])).requires_grad_()
     log_p = pieces.noisy_log_density(x, points, weights, sigma)
     each = [
         multivariate_normal(m.numpy(), sigma**2).pdf(x.detach().numpy()).reshape(4) for m in points
@@ -148,8 +135,8 @@ def test_a_denoiser_points_uphill(
 def test_the_best_linear_denoiser_shrinks_principal_directions(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, size: int, sigma: float
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    mean, root = _normal(source, size), _normal(source, size, size)
+    pieces, source = subject.pieces().raw, seeded(seed)
+    mean, root = standard_normal(source, size), standard_normal(source, size, size)
     covariance = root @ root.T
 
     def filtered(x: Tensor) -> Tensor:
@@ -190,7 +177,7 @@ def test_masking_is_noise_that_depends_on_the_point(
     subject: Handle, device: str, dtype: torch.dtype, x: Tensor, seed: int
 ) -> None:
     pieces, x = subject.pieces().raw, x.cpu().double()
-    keep = (torch.rand(3, 4, generator=_source(seed)) < 0.5).double()
+    keep = (torch.rand(3, 4, generator=seeded(seed)) < 0.5).double()
     noise = pieces.masking_noise(x, keep)
     check.close(x + noise, keep * x, SLACK, "the corrupted points")
     deleted = ((1 - keep) * x).square().sum(1).mean()
@@ -217,9 +204,9 @@ def test_masking_is_noise_that_depends_on_the_point(
 def test_absolute_values_make_zeros_and_squares_do_not(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, price: float
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    x = _normal(source, 5, 3)
-    atoms = torch.linalg.qr(_normal(source, 3, 3)).Q
+    pieces, source = subject.pieces().raw, seeded(seed)
+    x = standard_normal(source, 5, 3)
+    atoms = torch.linalg.qr(standard_normal(source, 3, 3)).Q
     worth = x @ atoms.T
     sparse, shrunk = pieces.sparse_code(x, atoms, price), pieces.ridge_code(x, atoms, price)
     cheap = worth.abs() <= price
@@ -240,7 +227,7 @@ def test_absolute_values_make_zeros_and_squares_do_not(
             check.at_least(
                 gain + price * dearer, 0.0, SLACK, f"the cost of leaving the {norm} code"
             )
-    skewed = _normal(source, 4, 3)
+    skewed = standard_normal(source, 4, 3)
     z = pieces.ridge_code(x, skewed, price)
     slope = (z @ skewed - x) @ skewed.T + price * z
     check.close(slope, torch.zeros_like(slope), 1e2 * SLACK, "the slope at the ridge code")
@@ -260,8 +247,8 @@ def test_absolute_values_make_zeros_and_squares_do_not(
 def test_a_price_on_absolute_values_empties_the_code(
     subject: Handle, device: str, dtype: torch.dtype, seed: int
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    x = _normal(source, 64, 3) @ _normal(source, 3, 6)
+    pieces, source = subject.pieces().raw, seeded(seed)
+    x = standard_normal(source, 64, 3) @ standard_normal(source, 3, 6)
     used = {}
     for norm in ("l1", "l2"):
         seed_everything(seed % 1000)
@@ -300,11 +287,11 @@ def test_a_price_on_absolute_values_empties_the_code(
 def test_a_sum_over_subsets_is_the_density(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, atoms: int, rate: float
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    dictionary, x, sigma = _normal(source, atoms, 2), _normal(source, 3, 2), 1.0
+    pieces, source = subject.pieces().raw, seeded(seed)
+    dictionary, x, sigma = standard_normal(source, atoms, 2), standard_normal(source, 3, 2), 1.0
     dictionary = dictionary / dictionary.norm(dim=1, keepdim=True)
     model = pieces.SpikeAndSlab(dictionary, rate, sigma)
-    nodes, weights = _grid(60)
+    nodes, weights = hermite_line(60)
     density = torch.zeros(3, dtype=torch.float64)
     mean, use = torch.zeros(3, atoms).double(), torch.zeros(3, atoms).double()
     for s in product((0, 1), repeat=atoms):
@@ -362,7 +349,7 @@ def test_only_the_new_layer_is_trained(
     layers = _layers(seed, 5, 4, 3, 2)[:depth]
     given_, made = (5, 4, 3, 2)[depth - 1 : depth + 1]
     decoder = nn.Linear(made, given_).double()
-    x = _normal(_source(seed), 6, 5)
+    x = standard_normal(seeded(seed), 6, 5)
     loss = pieces.layer_loss(layers, decoder, x)
     below = x
     for layer in layers[:-1]:
@@ -393,9 +380,11 @@ def test_only_the_new_layer_is_trained(
 def test_greedy_linear_layers_span_the_principal_subspace(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, dims: tuple[int, ...]
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
+    pieces, source = subject.pieces().raw, seeded(seed)
     scales = torch.tensor([5.0, 3.0, 2.0, 1.0, 0.3]).double()
-    x = (_normal(source, 40, 5) * scales) @ torch.linalg.qr(_normal(source, 5, 5)).Q + 3.0
+    x = (standard_normal(source, 40, 5) * scales) @ torch.linalg.qr(
+        standard_normal(source, 5, 5)
+    ).Q + 3.0
     code, product_ = x, torch.eye(5).double()
     for weight, bias in pieces.greedy_linear_stack(x, dims):
         code, product_ = code @ weight.T + bias, weight @ product_
@@ -428,11 +417,11 @@ def test_greedy_linear_layers_span_the_principal_subspace(
 def test_the_classifier_starts_from_the_encoder(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, classes: int
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
+    pieces, source = subject.pieces().raw, seeded(seed)
     encoder = nn.Sequential(*_layers(seed, 5, 4, 3))
     before = [p.detach().clone() for p in encoder.parameters()]
     classifier = pieces.classifier_from_encoder(encoder, 3, classes)
-    x = _normal(source, 7, 5)
+    x = standard_normal(source, 7, 5)
     check.equal(classifier[0](x), encoder(x), "the features of the new classifier")
     scores = classifier(x)
     check.that(scores.shape == (7, classes), f"the scores have shape {tuple(scores.shape)}")
@@ -476,19 +465,19 @@ def test_the_classifier_starts_from_the_encoder(
 def test_inverting_a_linear_decoder_is_the_pseudo_inverse(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, shape: tuple[int, int]
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
+    pieces, source = subject.pieces().raw, seeded(seed)
     codes, size = shape
-    left = torch.linalg.qr(_normal(source, codes, codes)).Q
-    right = torch.linalg.qr(_normal(source, size, size)).Q
+    left = torch.linalg.qr(standard_normal(source, codes, codes)).Q
+    right = torch.linalg.qr(standard_normal(source, size, size)).Q
     rank = min(shape)
     strength = torch.linspace(1.0, 2.0, rank).double()
-    weight, bias = (left[:, :rank] * strength) @ right[:rank], _normal(source, size)
-    x = _normal(source, 3, size)
+    weight, bias = (left[:, :rank] * strength) @ right[:rank], standard_normal(source, size)
+    x = standard_normal(source, 3, size)
     start = torch.zeros(3, codes).double()
     found = pieces.invert_decoder(lambda z: z @ weight + bias, x, start, 0.25, 120)
     exact = (x - bias) @ torch.from_numpy(np.linalg.pinv(weight.numpy()))
     check.close(found, exact, guarded(torch.float64), "the codes of a linear decoder")
-    truth = 0.3 * _normal(source, 3, codes)
+    truth = 0.3 * standard_normal(source, 3, codes)
     if codes > size:
         return
 
@@ -513,10 +502,10 @@ def test_inverting_a_linear_decoder_is_the_pseudo_inverse(
 def test_a_unit_is_excited_most_by_its_weights(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, size: int, radius: float
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    weight = _normal(source, size)
+    pieces, source = subject.pieces().raw, seeded(seed)
+    weight = standard_normal(source, size)
     weight = weight / weight.norm()
-    start = _normal(source, 3, size)
+    start = standard_normal(source, 3, size)
     start = start * (start @ weight).sign()[:, None]  # not the point opposite, which is stationary
     for unit in (lambda x: x @ weight, lambda x: (x @ weight).sigmoid()):
         found = pieces.activation_maximisation(unit, start, 2.0 * radius, 400, radius)
@@ -542,13 +531,13 @@ def test_a_code_moves_with_its_image(
     seed_everything(seed % 10_000)
     model = subject.pieces().raw.ConvolutionalAutoencoder(2, 3, 5).double()
     redraw_parameters(model)
-    source = _source(seed)
+    source = seeded(seed)
     axis = 3 if across else 2
 
     def inner(image: Tensor, margin: int) -> Tensor:
         return image[:, :, margin:-margin, margin:-margin]
 
-    x = _normal(source, 2, 2, 24, 28)
+    x = standard_normal(source, 2, 2, 24, 28)
     code = model.encode(x)
     check.that(code.shape == (2, 5, 6, 7), f"the code of 24 x 28 is {tuple(code.shape)}")
     moved = model.encode(x.roll(4, axis))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from spec_tests.contracts.diffusion import (
 )
 from spec_tests.handle import Built, Handle
 from spec_tests.judge import stratified
+from spec_tests.quadrature import hermite_line
 from spec_tests.registry import claim
 from spec_tests.strategies import positives, reals
 from spec_tests.tolerance import eps, guarded, rounding
@@ -278,7 +278,7 @@ def test_the_bound_lies_below_the_log_density(
             slack,
             f"the bound averaged over noise (steps off by {float(off):.3g}), against log p,",
         )
-    nodes, weights = _hermite(3)
+    nodes, weights = hermite_line(3)
     averaged = sum(
         w * _expected_bound(pieces, left, (gain, shift, spread), (mean + variance.sqrt() * x)[None])
         for x, w in zip(nodes, weights, strict=True)
@@ -329,13 +329,6 @@ def test_the_chain_run_backwards_draws_from_its_density(
     check.close(spread, expected_variance, slack, "the variance of the draw, against that of p,")
 
 
-def _hermite(order: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights for an expectation over a standard normal."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
-    weights = weights / weights.sum()
-    return torch.from_numpy(nodes), torch.from_numpy(weights)
-
-
 def _denoiser(back: tuple[Tensor, ...]) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The affine steps back as a model offers them."""
     gain, shift, spread = back
@@ -345,7 +338,7 @@ def _denoiser(back: tuple[Tensor, ...]) -> Callable[[Tensor, Tensor], tuple[Tens
 def _expected_bound(pieces: Any, left: Tensor, back: tuple[Tensor, ...], x0: Tensor) -> Tensor:
     """The bound averaged over the noise: each term is quadratic in the noise of its step alone."""
     denoiser = _denoiser(back)
-    nodes, weights = _hermite(3)  # exact for quadratics
+    nodes, weights = hermite_line(3)  # exact for quadratics
     total = torch.zeros((), dtype=torch.float64)
     for node, weight in zip(nodes, weights, strict=True):
         noise = torch.full((len(left), 1, 1), float(node), dtype=torch.float64)

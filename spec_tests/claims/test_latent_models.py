@@ -14,21 +14,13 @@ from torch import Tensor
 from spec_tests import check
 from spec_tests.handle import Handle
 from spec_tests.registry import claim
-from spec_tests.strategies import reals, simplexes
+from spec_tests.strategies import reals, seeded, simplexes, standard_normal
 from spec_tests.tolerance import guarded, rounding
 
 LECTURE = "CS182 2021 L17, 'Latent variable models'"
 WILLIAMS = "Williams 1992, 'Simple Statistical Gradient-Following Algorithms'"
 SEEDS = st.integers(0, 2**31 - 1)
 SLACK = rounding(torch.float64, length=64, scale=4.0)
-
-
-def _source(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _normal(source: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=source, dtype=torch.float64)
 
 
 @claim(
@@ -60,7 +52,7 @@ def test_observation_models_integrate_to_one(
         other = 1 / (sigma * math.sqrt(2 * math.pi))  # the other feature, at its mean
         total = density.sum() * float(line[1] - line[0])
         check.close(total, other, guarded(torch.float64, scale=other), "the integrated density")
-    logits = 2 * _normal(_source(seed), 1, levels, 3)
+    logits = 2 * standard_normal(seeded(seed), 1, levels, 3)
     events = torch.tensor(list(product(range(levels), repeat=3)))
     log_p = pieces.categorical_log_likelihood(events, logits.expand(len(events), -1, -1))
     check.close(log_p.exp().sum(), 1.0, SLACK, "the sum over all events")
@@ -83,9 +75,9 @@ def test_observation_models_integrate_to_one(
 def test_weighting_values_by_scores_gives_the_gradient(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, classes: int
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
-    logits = _normal(source, classes).requires_grad_()
-    value = 3 * _normal(source, classes)
+    pieces, source = subject.pieces().raw, seeded(seed)
+    logits = standard_normal(source, classes).requires_grad_()
+    value = 3 * standard_normal(source, classes)
     (exact,) = torch.autograd.grad((logits.softmax(0) * value).sum(), logits)
     p, log_q = logits.softmax(0).detach(), logits.log_softmax(0)
     average = torch.zeros_like(logits)
@@ -94,7 +86,7 @@ def test_weighting_values_by_scores_gives_the_gradient(
         (gradient,) = torch.autograd.grad(surrogate.sum(), logits, retain_graph=True)
         average = average + p[k] * gradient
     check.close(average, exact, SLACK, "the average over all draws of a class")
-    mean = _normal(source, 1).requires_grad_()
+    mean = standard_normal(source, 1).requires_grad_()
     nodes, weights = np.polynomial.legendre.leggauss(200)
     z = 0.3 + 6 * (1 + torch.from_numpy(nodes))  # above the step the value is 1, below it 0
     log_normal = -0.5 * (z - mean).square() - 0.5 * math.log(2 * math.pi)
@@ -130,7 +122,7 @@ def test_the_mean_of_the_others_may_be_taken_off(
 ) -> None:
     pieces = subject.pieces().raw
     logits = p.cpu().double().log().requires_grad_()
-    value = 50 + _normal(_source(seed), 3)
+    value = 50 + standard_normal(seeded(seed), 3)
     (exact,) = torch.autograd.grad((logits.softmax(0) * value).sum(), logits)
     log_q, q = logits.log_softmax(0), logits.softmax(0).detach()
     means, squares = (
@@ -172,13 +164,13 @@ def test_the_mean_of_the_others_may_be_taken_off(
 def test_bayes_rule_classifies_and_knows_what_it_has_not_seen(
     subject: Handle, device: str, dtype: torch.dtype, seed: int, p: Tensor
 ) -> None:
-    pieces, source = subject.pieces().raw, _source(seed)
+    pieces, source = subject.pieces().raw, seeded(seed)
     prior, centres = p.cpu().double().log(), torch.tensor([[-2.0], [0.0], [2.0]]).double()
 
     def conditional(x: Tensor) -> Tensor:
         return -0.5 * (x - centres.T).square() - 0.5 * math.log(2 * math.pi)
 
-    x = 2 * _normal(source, 6, 1)
+    x = 2 * standard_normal(source, 6, 1)
     joint = conditional(x).exp() * prior.exp()
     evidence = pieces.log_evidence(conditional(x), prior)
     check.close(evidence, joint.sum(1).log(), SLACK, "log p(x)")
@@ -190,7 +182,7 @@ def test_bayes_rule_classifies_and_knows_what_it_has_not_seen(
     sure = float(pieces.class_posterior(conditional(far), prior).max())
     check.close(sure, 1.0, guarded(torch.float64), "the probability of a class far from all data")
     data = centres[torch.multinomial(prior.exp(), 400, replacement=True, generator=source)]
-    data = data + _normal(source, 400, 1)
+    data = data + standard_normal(source, 400, 1)
     seen = pieces.log_evidence(conditional(data), prior)
     asked = pieces.log_evidence(conditional(torch.cat([far, between])), prior)
     found = pieces.flags_outliers(asked, seen, 0.01)
@@ -218,10 +210,10 @@ def test_no_pixel_is_lost_to_a_stride(
 ) -> None:
     torch.manual_seed(seed % 10_000)
     model = subject.pieces().raw.ConvolutionalVAE((2, *size), 3, 4, "gaussian").double()
-    source = _source(seed)
-    x = _normal(source, 1, 2 * math.prod(size)).requires_grad_()
-    z = _normal(source, 1, 3)
-    weight = _normal(source, 3)
+    source = seeded(seed)
+    x = standard_normal(source, 1, 2 * math.prod(size)).requires_grad_()
+    z = standard_normal(source, 1, 3)
+    weight = standard_normal(source, 3)
     coded = torch.autograd.grad((model.encode(x)[0] * weight).sum(), x)[0]
     said = torch.autograd.grad(model.log_likelihood(x, z).sum(), x)[0]
     for gradient, what in ((coded, "reaches the code"), (said, "is explained by it")):
