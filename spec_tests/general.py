@@ -97,7 +97,7 @@ def general_claim(
                 statement,
                 ("contracts.md, conventions",),
                 inspect.cleandoc(why),
-                (),
+                {},
                 test,
                 {"case": strategy},
                 place_of(test),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import textwrap
 
 from spec_tests.registry import CLAIMS, CONTRACTS, Claim, Contract, UsageError, nearest
@@ -69,11 +70,13 @@ def explanation(claim: Claim) -> str:
     parts += [
         "Why it is true",
         "--------------",
-        textwrap.fill(" ".join(claim.why.split()), 96),
-        "",
+        *(f"{paragraph}\n" for paragraph in _paragraphs(claim.why)),
     ]
     if claim.assumptions:
-        parts += ["Assumes: " + "; ".join(claim.assumptions), ""]
+        parts += ["What it needs", "-------------"]
+        for needed, without in claim.assumptions.items():
+            parts += _paragraphs(f"- {needed}" + (f". Without it: {without}" if without else ""))
+        parts += [""]
     parts += ["Sources: " + "; ".join(claim.sources), ""]
     own = [e for e in catalogue.load_subjects("reference") if e.contract == claim.contract]
     parts += ["Reference"] + [f"    {_written(entry.make)}" for entry in own] + [""]
@@ -87,6 +90,15 @@ def explanation(claim: Claim) -> str:
                 textwrap.indent(inspect.getsource(entry.make), "    "),
             ]
     return "\n".join(parts)
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Paragraphs filled to the width of a page; indented formulas stay as they are."""
+    found = []
+    for block in re.split(r"\n[ \t]*\n", text.strip("\n")):
+        formula = block.startswith((" ", ".. "))
+        found.append(block if formula else textwrap.fill(" ".join(block.split()), 96))
+    return found
 
 
 def _written(make: object) -> str:

@@ -201,7 +201,7 @@ class Claim:
     statement: str
     sources: tuple[str, ...]
     why: str
-    assumptions: tuple[str, ...]
+    assumptions: Mapping[str, str]
     test: Callable[..., None]
     strategies: Mapping[str, Any]
     place: Place
@@ -210,6 +210,7 @@ class Claim:
     effort: float = 1.0
     general: bool = False
     when: str = "always"
+    sentence: str = ""
 
     @property
     def family(self) -> str:
@@ -223,8 +224,8 @@ class Claim:
 
     @property
     def title(self) -> str:
-        """The sentence that the test checks, from the test's name."""
-        return self.test.__name__.removeprefix("test_").replace("_", " ")
+        """The sentence that the test checks: as given, or from the test's name."""
+        return self.sentence or self.test.__name__.removeprefix("test_").replace("_", " ")
 
 
 class Registry(Generic[K, V]):
@@ -378,10 +379,11 @@ def claim(
     *,
     sources: list[str],
     why: str,
-    assumptions: list[str] | None = None,
+    assumptions: Mapping[str, str] | list[str] | None = None,
     dtypes: tuple[str, ...] = ("float64", "float32"),
     error: float = 0.0,
     effort: float = 1.0,
+    sentence: str = "",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     r"""Registers a property test as a claim about every subject of its contract.
 
@@ -389,11 +391,12 @@ def claim(
         id: ``contract.claim``; the part before the dot names the contract.
         statement: the claim in LaTeX.
         sources: where it is stated or proved.
-        why: why it is true, in a sentence or a short derivation.
-        assumptions: what it needs.
+        why: why it is true: a short proof in paragraphs, with ``:math:`` where symbols help.
+        assumptions: what it needs, and of each the counterexample when it is dropped.
         dtypes: those in which it can be judged; the first is judged by default.
         error: false-alarm probability of one run, for statistical claims.
         effort: multiplies the profile's number of examples.
+        sentence: what the test checks, where the words of its name need capitals or signs.
     """
 
     def register(test: Callable[..., None]) -> Callable[..., None]:
@@ -407,13 +410,16 @@ def claim(
                 statement=statement,
                 sources=tuple(sources),
                 why=inspect.cleandoc(why),
-                assumptions=tuple(assumptions or ()),
+                assumptions=dict.fromkeys(assumptions, "")
+                if isinstance(assumptions, list)
+                else dict(assumptions or {}),
                 test=inner,
                 strategies=dict(hypothesis._given_kwargs) if hypothesis else {},
                 place=place_of(inner),
                 dtypes=dtypes,
                 error=error,
                 effort=effort,
+                sentence=sentence,
             ),
         )
         test.claim_id = id  # type: ignore[attr-defined]

@@ -1,19 +1,29 @@
 r"""Writes the pages that the registries know everything about, before Sphinx reads the book.
 
-``families/<family>.rst`` holds the contracts and claims, ``reference/<family>.rst`` the reference
-code, and ``catalogue/`` what concerns all families. A claim's anchor is always
-``families/<family>.html#<claim id>``. What a person writes lies beside: ``docs/*.md``.
+.. code-block:: text
+
+    families/<family>            what is claimed of a family, in reading order
+    contracts/<contract>         how a subject is called, its adapter, its claims
+    claims/<claim id>            one claim
+    mistakes/<contract>.<name>   one classic mistake
+    reference/<family>/<module>  one file of reference code
+    catalogue/                   what concerns all families
+
+What a person writes lies beside: ``docs/*.md``.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from claim_page import claim_page
+from contract_page import contract_page
+from counterexamples import counterexamples
 from family_page import family_page
 from known import Known
+from mistake_page import mistake_page
 from overviews import (
     classic_mistakes,
     contract_list,
@@ -21,12 +31,12 @@ from overviews import (
     right_but_unusual,
     toctrees,
 )
-from reference_page import reference_page
+from reference_page import module_page, package_page
 from sphinx.application import Sphinx
 
 __all__ = ["setup", "write_pages"]
 
-FOLDERS = ("catalogue", "families", "reference")
+FOLDERS = ("catalogue", "claims", "contracts", "families", "mistakes", "reference")
 
 
 def pages(known: Known, docs: Path) -> dict[str, str]:
@@ -39,8 +49,22 @@ def pages(known: Known, docs: Path) -> dict[str, str]:
     }
     for family in known.families:
         found[f"families/{family}"] = family_page(known, family, docs / "families")
+    for contract in known.contracts.values():
+        if contract.name != "theory":
+            page = contract_page(known, contract, docs / "contracts")
+            found[f"contracts/{contract.name}"] = page
     for package in known.packages:
-        found[f"reference/{package.name}"] = reference_page(known, package, docs / "reference")
+        folder = docs / "reference" / package.name
+        found[f"reference/{package.name}"] = package_page(known, package)
+        for module in known.modules(package):
+            page = module_page(known, package, module, folder)
+            found[f"reference/{package.name}/{module.name}"] = page
+    verdicts = counterexamples(docs / "_build" / "counterexamples.json")
+    for claim in known.claims.values():
+        found[f"claims/{claim.id}"] = claim_page(known, claim, docs / "claims", verdicts)
+    for mutant in known.mutants:
+        page = mistake_page(known, mutant, docs / "mistakes", verdicts)
+        found[f"mistakes/{mutant.contract}.{mutant.name}"] = page
     return found
 
 
@@ -51,11 +75,11 @@ def write_pages(app: Sphinx) -> None:
     wanted = {docs / f"{name}.rst": text for name, text in pages(known, docs).items()}
     wanted[docs / "catalogue" / "toctrees.inc"] = toctrees(known)
     for folder in FOLDERS:
-        (docs / folder).mkdir(exist_ok=True)
-        for old in set((docs / folder).iterdir()) - set(wanted):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        for old in set((docs / folder).rglob("*.*")) - set(wanted):
+            old.unlink()
     for path, text in wanted.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
 

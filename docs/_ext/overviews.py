@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from family_page import REGISTRATION, home, mutant_anchor
+from claim_page import REGISTRATION, mutant_anchor, when
 from known import Known
 from plain_text import first_sentence, indent, inline, literal, prose, title
 from source_code import show, show_object
 
 from spec_tests.registry import Claim, Subject
 
-__all__ = ["classic_mistakes", "contract_list", "general_claims", "right_but_unusual", "toctrees"]
+__all__ = [
+    "classic_mistakes",
+    "contract_list",
+    "general_claims",
+    "mistake",
+    "right_but_unusual",
+    "toctrees",
+]
 
 
 def toctrees(known: Known) -> str:
@@ -95,7 +102,7 @@ def general_claims(known: Known, folder: Path) -> str:
             prose(first.why, known.link),
             f":Name: {literal(name)}",
             f":Judged on: {listed}",
-            *_when(first),
+            *when(first),
             "",
             ".. fold:: The test\n",
             indent(
@@ -111,11 +118,6 @@ def general_claims(known: Known, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _when(claim: Claim) -> list[str]:
-    words = {"accelerator": "on devices other than the CPU", "audit": "with ``--device-audit``"}
-    return [f":Only: {words.get(claim.when, claim.when)}"] if claim.when != "always" else []
-
-
 def classic_mistakes(known: Known) -> str:
     """Every mutant, with the claims that reject it."""
     parts = [
@@ -127,24 +129,21 @@ def classic_mistakes(known: Known) -> str:
     ]
     groups: dict[tuple[str, str], list[Subject]] = {}
     for mutant in known.mutants:
-        first = home(known, mutant)
-        family = known.claims[first].family if first else known.family(mutant.contract)
+        family = known.claims[mutant.rejected_by[0]].family
         groups.setdefault((family, mutant.contract), []).append(mutant)
     for family in known.families:
         own = {contract: group for (of, contract), group in groups.items() if of == family}
         parts += [title(known.title(family), "-")] if own else []
         for contract, group in own.items():
-            rows = [(_mistake(known, mutant), _rejections(known, mutant)) for mutant in group]
+            rows = [(mistake(mutant), _rejections(known, mutant)) for mutant in group]
             name = "Theory" if contract == "theory" else literal(contract)
             parts += [title(name, "~"), _table(("mistake", "rejected by"), (60, 40), rows)]
     return "\n".join(parts) if groups else "\n".join([*parts, "None is registered yet.\n"])
 
 
-def _mistake(known: Known, mutant: Subject) -> str:
-    """The mistake in words, which lead to its code."""
+def mistake(mutant: Subject) -> str:
+    """The mistake in words, which lead to its page."""
     says = re.sub(r"[`<>]", "", first_sentence(mutant.doc) or mutant.name.replace("_", " "))
-    if home(known, mutant) is None:
-        return inline(says)
     return f":ref:`{says.replace(chr(92), chr(92) * 2)} <{mutant_anchor(mutant)}>`"
 
 

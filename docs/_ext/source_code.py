@@ -13,7 +13,9 @@ from typing import Any
 
 from plain_text import indent
 
-__all__ = ["names_used", "show", "show_object"]
+__all__ = ["WRONG", "names_used", "show", "show_object", "wrong_lines"]
+
+WRONG = "# wrong"  # points at the line of a mutant that is wrong
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -82,6 +84,32 @@ def _kept(node: Definition, out: list[range]) -> list[tuple[int, int]]:
     return kept
 
 
+def _marked(path: str, node: Definition) -> list[int]:
+    """The lines of a definition that a comment ``# wrong`` points at."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    span = range(_first_line(node), (node.end_lineno or 0) + 1)
+    return [line for line in span if WRONG in lines[line - 1]]
+
+
+def wrong_lines(thing: Any) -> list[str]:
+    """The marked lines of a mutant, which is a function that may call others of its file."""
+    path, node = _node(thing)
+    if node is None:
+        return []
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [lines[line - 1].strip() for line in _marked(path, node)]
+
+
+def _node(thing: Any) -> tuple[str, Definition | None]:
+    """The file and the definition of a function or class."""
+    thing = inspect.unwrap(thing)
+    code = getattr(thing, "__code__", None)
+    if code is None:
+        return "", None
+    found = _definition(code.co_filename, thing.__qualname__, code.co_firstlineno)
+    return code.co_filename, found[1] if found else None
+
+
 def show(
     path: str,
     name: str,
@@ -110,6 +138,10 @@ def show(
     stretches = [f"{first - shift}-{last - shift}" for first, last in kept]
     if shift == 0 or kept != [(_first_line(node), node.end_lineno)]:
         options.append(":lines: " + ",".join(stretches))
+    shown = [line for first, last in kept for line in range(first, last + 1)]
+    marked = [str(shown.index(line) + 1) for line in _marked(path, node) if line in shown]
+    if marked:
+        options.append(":emphasize-lines: " + ",".join(marked))
     where = os.path.relpath(path, folder)
     return f".. literalinclude:: {where}\n" + indent("\n".join(options)) + "\n"
 
