@@ -10,7 +10,16 @@ project = "genspec"
 author = "the genspec authors"
 copyright = "the genspec authors"
 
-extensions = ["myst_parser", "katex_prerender", "folding", "catalogue_pages"]
+extensions = [
+    "myst_parser",
+    "katex_prerender",
+    "folding",
+    "pictures",
+    "catalogue_pages",
+    "sphinxcontrib.bibtex",
+]
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "alpha"
 exclude_patterns = ["_ext", "_katex", "_build", "_generated"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3

@@ -26,7 +26,7 @@ _VERIFY = """\
 judges implementations against the claims of their contracts.
 
 A SOURCE is a Python file or an importable module that registers subjects, or a built-in bundle:
-reference, torch, scipy. A whole adapter file:
+reference, torch, scipy, sklearn. A whole adapter file:
 
     from spec_tests import subject
 
@@ -152,6 +152,13 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="DIR",
         help="write verdicts.jsonl, junit.xml and index.html there",
     )
+    add(
+        "--book",
+        default=os.environ.get("GENSPEC_BOOK", ""),
+        metavar="ADDRESS",
+        help="of the built book, which the report links to (default $GENSPEC_BOOK, or the one that "
+        "`tox -e docs` built here)",
+    )
     add("--resume", action="store_true", help="keep what --report DIR has decided; run the rest")
     add(
         "--expect",
@@ -275,7 +282,7 @@ def _verify(
             f"expectation lists ({entry.reason}); remove the entry"
         )
     if options.report:
-        _write_reports(options.report, verdicts, harness, plan)
+        _write_reports(options.report, verdicts, harness, plan, options.book or _book())
         terminal.line(f"report: {options.report / 'index.html'}")
     for problem in problems:
         print(f"genspec: not judged: {problem}", file=sys.stderr)
@@ -331,7 +338,15 @@ def _missing(cell: Cell, settings: Settings) -> Verdict:
     )
 
 
-def _write_reports(directory: Path, verdicts: list[Verdict], harness: Harness, plan: Plan) -> None:
+def _book() -> str:
+    """The address of the book that `tox -e docs` built beside this package, if it did."""
+    built = Path(__file__).parents[1] / "docs" / "_build" / "html"
+    return built.as_uri() if (built / "index.html").exists() else ""
+
+
+def _write_reports(
+    directory: Path, verdicts: list[Verdict], harness: Harness, plan: Plan, book: str
+) -> None:
     import json
 
     from spec_tests.report import html, junit
@@ -339,7 +354,7 @@ def _write_reports(directory: Path, verdicts: list[Verdict], harness: Harness, p
     lines = "".join(json.dumps(verdict.line()) + "\n" for verdict in verdicts)
     (directory / "verdicts.jsonl").write_text(lines)
     (directory / "junit.xml").write_text(junit.render(verdicts))
-    (directory / "index.html").write_text(html.render(verdicts, plan, harness.torch))
+    (directory / "index.html").write_text(html.render(verdicts, plan, harness.torch, book))
 
 
 def _check_writable(options: argparse.Namespace) -> None:

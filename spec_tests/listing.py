@@ -7,7 +7,16 @@ import inspect
 import re
 import textwrap
 
-from spec_tests.registry import CLAIMS, CONTRACTS, Claim, Contract, UsageError, nearest
+from spec_tests.adapters import adapter
+from spec_tests.registry import (
+    CLAIMS,
+    CONTRACTS,
+    Claim,
+    Contract,
+    Subject,
+    UsageError,
+    nearest,
+)
 
 __all__ = ["claims_command", "explain_command", "kill_matrix_command"]
 
@@ -79,32 +88,38 @@ def explanation(claim: Claim) -> str:
         parts += [""]
     parts += ["Sources: " + "; ".join(claim.sources), ""]
     own = [e for e in catalogue.load_subjects("reference") if e.contract == claim.contract]
-    parts += ["Reference"] + [f"    {_written(entry.make)}" for entry in own] + [""]
-    parts += [f"Test ({claim.place})", "----", inspect.getsource(claim.test)]
+    parts += ["Reference", *(f"    {e.place}  {e.name}" for e in own), ""]
+    parts += [f"Test ({claim.place})", "----", claim.code]
     mistakes = [m for m in catalogue.mutants() if claim.id in m.rejected_by]
     if mistakes:
         parts += ["Classic mistakes that it rejects", "--------------------------------"]
         for entry in mistakes:
-            parts += [
-                f"{entry.name} ({entry.place}): {' '.join(entry.doc.split())}",
-                textwrap.indent(inspect.getsource(entry.make), "    "),
-            ]
+            parts += [f"{entry.name} ({entry.place})", *_paragraphs(entry.doc), _body(entry)]
+    if claim.contract in CONTRACTS and claim.contract != "theory":
+        parts += ["Check your own code", "-------------------"]
+        parts += [textwrap.indent(adapter(CONTRACTS[claim.contract]), "    ")]
+        parts += [f"    genspec verify my_subjects.py --claims '{claim.id}'"]
     return "\n".join(parts)
+
+
+def _body(entry: Subject) -> str:
+    """The code of a mutant, without what is said beside it."""
+    lines = inspect.getsource(inspect.unwrap(entry.make)).splitlines(keepends=True)
+    start = next((i for i, s in enumerate(lines) if s.lstrip().startswith(("def ", "class "))), 0)
+    quoted = re.compile(r'^ *r?"""(?:.|\n)*?"""\n', re.MULTILINE)
+    code = quoted.sub("", "".join(lines[start:]), count=1)
+    return textwrap.indent(textwrap.dedent(code), "    ")
 
 
 def _paragraphs(text: str) -> list[str]:
     """Paragraphs filled to the width of a page; indented formulas stay as they are."""
-    found = []
+    text, found = re.sub(r":math:`([^`]*)`", r"\1", text), []
     for block in re.split(r"\n[ \t]*\n", text.strip("\n")):
         formula = block.startswith((" ", ".. "))
-        found.append(block if formula else textwrap.fill(" ".join(block.split()), 96))
+        found.append(
+            block if formula else textwrap.fill(" ".join(block.split()), 96, break_on_hyphens=False)
+        )
     return found
-
-
-def _written(make: object) -> str:
-    """Where a reference subject is registered, by file and line."""
-    target = inspect.unwrap(make)  # type: ignore[arg-type]
-    return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]} {target.__name__}"
 
 
 def kill_matrix_command(options: argparse.Namespace) -> int:

@@ -227,6 +227,13 @@ class Claim:
         """The sentence that the test checks: as given, or from the test's name."""
         return self.sentence or self.test.__name__.removeprefix("test_").replace("_", " ")
 
+    @property
+    def code(self) -> str:
+        """The test without its registration, which the other fields hold."""
+        lines = inspect.getsource(self.test).splitlines(keepends=True)
+        starts = ("@given", "def ")
+        return "".join(lines[next(i for i, s in enumerate(lines) if s.startswith(starts)) :])
+
 
 class Registry(Generic[K, V]):
     """A dictionary that refuses a second entry of the same key and names both places."""

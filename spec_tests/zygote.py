@@ -28,6 +28,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from spec_tests.registry import UsageError
+
 __all__ = ["main"]
 
 _GIB = 1024**3
@@ -170,6 +172,8 @@ def import_failure(source: str, failure: BaseException) -> str:
         return f"{source}:{own[-1].lineno}: {kind}: {detail}\n    {own[-1].line}"
     if isinstance(failure, FileNotFoundError):
         return f"{source}: no such file"
+    if isinstance(failure, UsageError):  # a bundle lacks its library
+        return f"{source}: {detail}"
     if isinstance(failure, ModuleNotFoundError) and failure.name == source.split(".")[0]:
         return f"{source}: neither a file, nor an importable module, nor a built-in bundle"
     return f"{source}: {kind}: {detail}"
@@ -259,7 +263,7 @@ def describe_claims() -> dict[str, Any]:
             "dtypes": c.dtypes,
             "error": c.error,
             "place": str(c.place),
-            "code": inspect.getsource(c.test),
+            "code": c.code,
             "when": c.when,
         }
         for c in catalogue.claims()

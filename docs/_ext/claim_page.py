@@ -6,14 +6,14 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from adapters import adapter
 from bibliography import cited
 from counterexamples import Found
 from known import Known, is_code
 from pictures import picture_for
-from plain_text import first_sentence, flat, indent, inline, literal, prose, title
+from plain_text import first_sentence, indent, inline, literal, prose, title
 from source_code import names_used, show, show_object, wrong_lines
 
+from spec_tests.adapters import adapter
 from spec_tests.registry import Claim, Subject
 
 __all__ = ["REGISTRATION", "claim_page", "crumbs", "evidence", "mutant_anchor", "sentence", "when"]
@@ -88,7 +88,7 @@ def _source(text: str) -> str:
     if text.startswith("contracts.md"):
         return ":doc:`the conventions </conventions>`"
     key = cited(text)
-    return inline(text) + (rf"\ :cite:p:`{key}`" if key else "")
+    return inline(text) + (f" :cite:p:`{key}`" if key else "")
 
 
 def _picture(claim: Claim) -> str:
@@ -200,7 +200,7 @@ def _your_own(known: Known, claim: Claim) -> str:
         )
     contract = known.contracts[claim.contract]
     return (
-        f"{head}\n{flat(contract.summary).rstrip('.')}: write this adapter, and run the command.\n\n"
+        f"{head}\n{inline(contract.summary).rstrip('.')}: write this adapter, and run the command.\n\n"
         ".. code-block:: python\n\n" + indent(adapter(contract)) + "\n"
         f".. code-block:: sh\n\n   genspec verify my_subjects.py --claims '{claim.id}'\n"
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters import adapter
 from claim_page import crumbs
 from known import Known
+from overviews import mistake
 from plain_text import flat, indent, inline, literal, prose, title
 from source_code import names_used, show_object
 
+from spec_tests.adapters import adapter
 from spec_tests.registry import Contract
 
 __all__ = ["claim_list", "contract_page", "wrapped"]
@@ -22,7 +23,6 @@ KINDS = {
 
 def contract_page(known: Known, contract: Contract, folder: Path) -> str:
     """The whole page as reST."""
-    general = known.claims_of(contract.name, contract.family, general=True)
     return "\n".join(
         [
             ":orphan:\n",
@@ -37,12 +37,7 @@ def contract_page(known: Known, contract: Contract, folder: Path) -> str:
             claim_list(known, contract.name, contract.family),
             title("What is claimed of every subject", "-"),
             "From the :doc:`conventions </conventions>`; each is explained once, under its name.\n",
-            "\n".join(
-                f"- :ref:`{c.id.partition('.')[2]} <{c.id}>`: "
-                f"{inline(c.title).removeprefix(chr(92))}"
-                for c in general
-            )
-            + "\n",
+            claim_list(known, contract.name, contract.family, general=True),
             title("An adapter to copy", "-"),
             _adapters(known, contract, folder),
             title("The contract as code", "-"),
@@ -58,10 +53,10 @@ def wrapped(signature: str) -> str:
     return flat(signature).replace(" -> encode", "\n-> encode").replace("; ", ";\n")
 
 
-def claim_list(known: Known, contract: str, family: str) -> str:
-    """A line for every claim of its own, linked."""
+def claim_list(known: Known, contract: str, family: str, general: bool = False) -> str:
+    """A line for every claim of its own, or for every general one, linked."""
     lines = []
-    for claim in known.claims_of(contract, family):
+    for claim in known.claims_of(contract, family, general):
         says = claim.title[:1].upper() + claim.title[1:]
         lines.append(f"- :ref:`{says} <{claim.id}>`")
     return "\n".join(lines) + "\n"
@@ -102,8 +97,6 @@ def _adapters(known: Known, contract: Contract, folder: Path) -> str:
 
 
 def _mistakes(known: Known, contract: Contract) -> str:
-    from overviews import mistake
-
     mutants = [m for m in known.mutants if m.contract == contract.name]
     if not mutants:
         return ""

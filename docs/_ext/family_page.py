@@ -7,6 +7,7 @@ from pathlib import Path
 
 from contract_page import claim_list, wrapped
 from known import Known
+from overviews import mistake
 from pictures import pictures
 from plain_text import first_sentence, indent, inline, prose, title
 
@@ -18,16 +19,13 @@ def family_page(known: Known, family: str, folder: Path) -> str:
     parts = [title(known.title(family), "="), _introduction(known, family)]
     parts += [f".. picture:: {p.name}\n" for p in pictures().values() if p.family == family]
     for contract in known.contracts_of(family):
-        general = known.claims_of(contract.name, family, general=True)
-        count = sum(m.contract == contract.name for m in known.mutants)
         parts += [
             title(f":ref:`{contract.name} <{contract.name}>`", "-"),
             inline(contract.summary) + "\n",
             ".. code-block:: text\n   :class: signature\n",
             indent(wrapped(contract.signature)) + "\n",
             claim_list(known, contract.name, family),
-            f"With {len(general)} claims of every subject, and {count} classic mistakes: "
-            f":ref:`the contract's page <{contract.name}>`.\n",
+            _folded(known, contract.name, family),
         ]
     if known.claims_of("theory", family):
         parts += [
@@ -35,8 +33,25 @@ def family_page(known: Known, family: str, folder: Path) -> str:
             title("Theory", "-"),
             "What holds between several pieces of the reference library.\n",
             claim_list(known, "theory", family),
+            _folded(known, "theory", family),
         ]
     return "\n".join([*parts, _code(known, family)])
+
+
+def _folded(known: Known, contract: str, family: str) -> str:
+    """The claims of every subject and the classic mistakes, each behind a line."""
+    general = known.claims_of(contract, family, general=True)
+    own = [m for m in known.mutants if m.contract == contract and known.home(m).family == family]
+    parts = []
+    if general:
+        listed = claim_list(known, contract, family, general=True)
+        parts.append(f".. fold:: {len(general)} claims of every subject\n\n{indent(listed)}")
+    if own:
+        listed = "\n".join(f"- {mistake(mutant)}" for mutant in own)
+        parts.append(
+            f".. fold:: {len(own)} classic mistakes\n   :class: mistake\n\n{indent(listed)}\n"
+        )
+    return "\n".join(parts)
 
 
 def _introduction(known: Known, family: str) -> str:

@@ -111,6 +111,10 @@ class Known:
         """The mutants that a claim must reject."""
         return [mutant for mutant in self.mutants if claim.id in mutant.rejected_by]
 
+    def home(self, mutant: Subject) -> Claim:
+        """The first claim that rejects a mutant: the mutant is filed where it is."""
+        return self.claims[mutant.rejected_by[0]]
+
     def neighbours(self, claim: Claim) -> tuple[Claim | None, Claim | None]:
         """The claims before and after it on its family's page."""
         order = self._reading_order[claim.family]

@@ -21,7 +21,7 @@ def mistake_page(
 ) -> str:
     """The whole page as reST."""
     claims = [known.claims[id] for id in mutant.rejected_by]
-    family = claims[0].family if claims else known.family(mutant.contract)
+    family = known.home(mutant).family
     name = mutant.name.replace("_", " ")
     parts = [
         ":orphan:\n",

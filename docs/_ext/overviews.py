@@ -129,7 +129,7 @@ def classic_mistakes(known: Known) -> str:
     ]
     groups: dict[tuple[str, str], list[Subject]] = {}
     for mutant in known.mutants:
-        family = known.claims[mutant.rejected_by[0]].family
+        family = known.home(mutant).family
         groups.setdefault((family, mutant.contract), []).append(mutant)
     for family in known.families:
         own = {contract: group for (of, contract), group in groups.items() if of == family}

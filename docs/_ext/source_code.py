@@ -103,11 +103,13 @@ def wrong_lines(thing: Any) -> list[str]:
 def _node(thing: Any) -> tuple[str, Definition | None]:
     """The file and the definition of a function or class."""
     thing = inspect.unwrap(thing)
-    code = getattr(thing, "__code__", None)
-    if code is None:
+    try:
+        path = inspect.getsourcefile(thing) or ""
+        line = inspect.getsourcelines(thing)[1]
+    except (TypeError, OSError):
         return "", None
-    found = _definition(code.co_filename, thing.__qualname__, code.co_firstlineno)
-    return code.co_filename, found[1] if found else None
+    found = _definition(path, thing.__qualname__, line)
+    return path, found[1] if found else None
 
 
 def show(

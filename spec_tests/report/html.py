@@ -12,8 +12,10 @@ import html
 import json
 from collections import Counter
 from pathlib import Path
+from urllib.parse import quote
 
 from spec_tests.plan import REJECTIONS, ClaimCard, Plan, Verdict
+from spec_tests.report.formulas import display, prose
 
 __all__ = ["render"]
 
@@ -30,13 +32,13 @@ _MARKS = {
 _HERE = Path(__file__).parent
 
 
-def render(verdicts: list[Verdict], plan: Plan, torch: str) -> str:
-    """The whole page."""
+def render(verdicts: list[Verdict], plan: Plan, torch: str, book: str = "") -> str:
+    """The whole page; ``book`` is the address of the built book, whose pages it links to."""
     by_contract: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_contract.setdefault(verdict.contract, []).append(verdict)
     tables = "\n".join(_table(contract, own, plan) for contract, own in sorted(by_contract.items()))
-    claims = {verdict.claim: _card(plan.claims[verdict.claim]) for verdict in verdicts}
+    claims = {verdict.claim: _card(plan.claims[verdict.claim], book) for verdict in verdicts}
     return (
         (_HERE / "page.html")
         .read_text()
@@ -107,11 +109,12 @@ def _button(verdict: Verdict) -> str:
     )
 
 
-def _card(card: ClaimCard) -> dict[str, object]:
+def _card(card: ClaimCard, book: str) -> dict[str, object]:
     return {
         "title": f"{card.contract} {card.title}",
-        "statement": card.statement,
-        "why": card.why,
+        "statement": display(card.statement),
+        "why": prose(card.why),
+        "page": f"{book.rstrip('/')}/claims/{quote(card.id)}.html" if book else "",
         "sources": card.sources,
         "code": card.code,
         "place": card.place,

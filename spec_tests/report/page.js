@@ -17,6 +17,23 @@ function section(title, text, tag) {
   add(tag || "p", text);
 }
 
+// Formulas and prose of our own claims: MathML made by the report, never what a subject printed.
+function rendered(title, markup) {
+  if (!markup) return;
+  add("h4", title);
+  const element = document.createElement("div");
+  element.innerHTML = markup;
+  content.append(element);
+}
+
+function link(text, address) {
+  if (!address) return;
+  const anchor = document.createElement("a");
+  anchor.textContent = text;
+  anchor.href = address;
+  content.append(anchor);
+}
+
 function show(button) {
   const cell = cells.get(button.dataset.key), claim = data.claims[cell.claim];
   opener = button;
@@ -29,8 +46,9 @@ function show(button) {
   section("Expected, because", cell.expected);
   section("Reproduce", cell.reproduce, "pre");
   section("The claim", claim.title);
-  section("In symbols", claim.statement, "pre");
-  section("Why it is true", claim.why);
+  rendered("In symbols", claim.statement);
+  rendered("Why it is true", claim.why);
+  link("Its page in the book", claim.page);
   section("Sources", claim.sources.join("; "));
   section(`The test (${claim.place})`, claim.code, "pre");
   if (cell.headroom !== undefined)

@@ -1,4 +1,4 @@
-r"""The built book: offline, every formula rendered, every claim at one address, every link resolved.
+r"""The built book: offline, formulas rendered, a page for each thing, every link resolved.
 
 Skipped unless ``GENSPEC_DOCS`` names a built site; ``tox -e docs`` builds one and runs these tests.
 """
@@ -182,15 +182,68 @@ def test_no_markup_is_left_in_the_text() -> None:
     assert not found, "\n".join(found)
 
 
-def test_every_claim_has_an_anchor_on_its_familys_page_and_no_other() -> None:
+def places(anchor: str) -> list[tuple[str, int]]:
+    """The pages that hold an address, and how often."""
+    return [(page.name, page.ids[anchor]) for page in site().values() if page.ids[anchor]]
+
+
+def linked(page: str) -> set[str]:
+    """The pages that a page leads to, by their paths in the site."""
+    here = (SITE / page).parent
+    parts = (urlsplit(link) for link in site()[page].links)
+    targets = ((here / unquote(part.path)).resolve() for part in parts if part.path)
+    return {os.path.relpath(target, SITE.resolve()) for target in targets}
+
+
+def test_every_claim_has_a_page_of_its_own_to_which_its_family_leads() -> None:
     wrong = []
     for claim in catalogue.claims():
-        found = [(page.name, page.ids[claim.id]) for page in site().values() if page.ids[claim.id]]
-        if found != [(f"families/{claim.family}.html", 1)]:
-            wrong.append(
-                f"{claim.id}: expected once on families/{claim.family}.html, found {found}"
-            )
+        own = f"claims/{claim.id}.html"
+        if places(claim.id) != [(own, 1)]:
+            wrong.append(f"{claim.id}: expected once on {own}, found {places(claim.id)}")
+        elif own not in linked(f"families/{claim.family}.html"):
+            wrong.append(f"{claim.id}: families/{claim.family}.html does not lead to it")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_contract_has_a_page_of_its_own_to_which_its_family_leads() -> None:
+    wrong = []
+    for contract in CONTRACTS.values():
+        own = f"contracts/{contract.name}.html"
+        if contract.name != "theory" and (
+            places(contract.name) != [(own, 1)]
+            or own not in linked(f"families/{contract.family}.html")
+        ):
+            wrong.append(own)
+    assert not wrong, f"not there, or not led to: {wrong}"
+
+
+def test_every_mutant_has_a_page_of_its_own_to_which_its_family_leads() -> None:
+    families = {claim.id: claim.family for claim in catalogue.claims()}
+    wrong = []
+    for mutant in catalogue.mutants():
+        own = f"mistakes/{mutant.contract}.{mutant.name}.html"
+        family = families[mutant.rejected_by[0]]
+        if places(f"mutant.{mutant.contract}.{mutant.name}") != [(own, 1)]:
+            wrong.append(own)
+        elif own not in linked(f"families/{family}.html"):
+            wrong.append(f"{own}: families/{family}.html does not lead to it")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_control_has_its_place() -> None:
+    wanted = [f"control.{c.contract}.{c.name}" for c in catalogue.controls()]
+    wrong = [anchor for anchor in wanted if [n for _, n in places(anchor)] != [1]]
+    assert not wrong, f"not at exactly one place: {wrong}"
+
+
+def test_every_reference_file_has_a_page_of_its_own_to_which_its_family_leads() -> None:
+    wrong = []
+    for path in sorted((Path(__file__).parents[2] / "reference").glob("*/[!_]*.py")):
+        family, own = path.parent.name, f"reference/{path.parent.name}/{path.stem}.html"
+        if own not in site() or own not in linked(f"families/{family}.html"):
+            wrong.append(own)
+    assert not wrong, f"not there, or not led to: {wrong}"
 
 
 def test_every_id_of_a_page_is_unique() -> None:
@@ -201,25 +254,6 @@ def test_every_id_of_a_page_is_unique() -> None:
         if count > 1
     ]
     assert not found, "\n".join(found)
-
-
-def test_every_family_and_contract_has_its_place() -> None:
-    wrong = []
-    for contract in CONTRACTS.values():
-        if contract.name == "theory":
-            continue
-        page = site().get(f"families/{contract.family}.html")
-        if page is None or not page.ids[contract.name]:
-            wrong.append(f"families/{contract.family}.html#{contract.name}")
-    assert not wrong, f"missing: {wrong}"
-
-
-def test_every_mutant_and_control_has_its_place() -> None:
-    known = Counter(id for page in site().values() for id in page.ids)
-    wanted = [f"mutant.{m.contract}.{m.name}" for m in catalogue.mutants()]
-    wanted += [f"control.{c.contract}.{c.name}" for c in catalogue.controls()]
-    wrong = [anchor for anchor in wanted if known[anchor] != 1]
-    assert not wrong, f"not at exactly one place: {wrong}"
 
 
 def test_every_internal_link_resolves() -> None:
