@@ -7,16 +7,25 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from spec_tests.contracts.autoregressive import AutoregressiveModelConfig, logits
+from spec_tests import check
+from spec_tests.check import Violation
+from spec_tests.contracts.autoregressive import AutoregressiveModelConfig, log_prob, logits
 from spec_tests.handle import Built
+from spec_tests.numerics import wide
 
 __all__ = [
     "all_events",
     "ancestral_log_joint",
+    "chain_of",
     "classes",
+    "dimension_name",
+    "documented_field",
     "event_names",
     "gathered",
     "index_of",
+    "log_p_of",
+    "of_class",
+    "order_in_words",
     "order_of",
     "past_of",
     "raster",
@@ -88,3 +97,52 @@ def ancestral_log_joint(model: Built, y: Tensor) -> Tensor:
         total += gathered(found, events)[:, i]
         seen[:, i] = events.flatten(1)[:, i]
     return total
+
+
+def chain_of(model: Built, x: Tensor, y: Tensor) -> Tensor:
+    """log p(x) in float64: the gathered log-softmax of the logits, added up."""
+    return gathered(logits(model, x, y), x).sum(1)
+
+
+def log_p_of(model: Built, x: Tensor, y: Tensor) -> Tensor:
+    """log p(x) by the subject's own ``log_prob`` where it has one, else from its logits."""
+    return wide(log_prob(model, x, y)) if model.has("log_prob") else chain_of(model, x, y)
+
+
+def of_class(model: Built, y: Tensor) -> str:
+    """The class of a batch of equal labels, for a message; nothing where there are no classes."""
+    return f" given class {int(y[0])}" if model.config.num_classes else ""
+
+
+def dimension_name(event_shape: tuple[int, ...], index: int) -> str:
+    """A dimension of the flattened event as a person names it."""
+    if len(event_shape) == 1:
+        return f"dimension {index}"
+    channels, height, width = event_shape
+    channel, pixel = divmod(index, height * width)
+    colour = f"{'RGB'[channel]} of " if channels == 3 else ""
+    return f"{colour}pixel ({pixel // width}, {pixel % width})"
+
+
+def order_in_words(model: Built) -> str:
+    """What the order of generation is called in a message."""
+    return "the documented order" if model.has("order") else "raster order, channel by channel"
+
+
+def documented_field(model: Built, past: Tensor) -> Tensor | None:
+    """The documented receptive field, checked to be one, or ``None``."""
+    found = model.value("receptive_field")
+    if found is None:
+        return None
+    d = model.config.dims
+    right = isinstance(found, Tensor) and found.dtype == torch.bool and found.shape == (d, d)
+    check.that(right, f"receptive_field must be a bool tensor of shape {(d, d)}")
+    field = found.detach().cpu()
+    future = torch.nonzero(field & ~past)
+    if len(future):
+        i, j = (dimension_name(model.config.event_shape, int(n)) for n in future[0])
+        raise Violation(
+            f"receptive_field lets the logits of {i} use {j}, which does not precede it in "
+            f"{order_in_words(model)}"
+        )
+    return field

@@ -48,9 +48,27 @@ def _responses(layer: Built, x: Tensor, size: float) -> tuple[Tensor, float]:
     "causal_self_attention.causality",
     r"\frac{\partial\, y_t}{\partial\, x_s} = 0 \quad\text{for all } s > t",
     sources=[f"{VASWANI}, §3.2.3", "CS182 2021 L17, 'Generative Modeling'"],
-    why="""The logits of step t are computed from the output at t; if a later token has any weight
-    there, training copies the answer. Every token is replaced in turn, by a near one and by one far
-    off, whose score would win any softmax that is not masked; autograd must agree.""",
+    why=r"""With scores :math:`e_{ts} = q_t \cdot k_s / \sqrt{d}`, the layer computes
+
+    .. math::
+
+        y_t = \sum_{s \le t} a_{ts} v_s, \qquad a_{ts} = \frac{\exp e_{ts}}{\sum_{u \le t} \exp e_{tu}} .
+
+    Query, key and value of a token are functions of that token, so neither the values, nor a
+    numerator, nor the denominator holds any token after t. The logits of step t are computed from
+    :math:`y_t`: if a later token had any weight there, training would copy the answer.
+
+    A mask may be forgotten, transposed, added after the softmax (later tokens stay in the
+    denominator), or so weak that a large score outweighs it. So every token is replaced in turn, by
+    a near one and by one far off, whose score would win any softmax that is not masked; all earlier
+    outputs must stay. Autograd, asked for the gradient of every output in the tokens after it, must
+    agree.""",
+    assumptions={
+        "nothing but the attention mixes positions": (
+            "a normalisation over the whole sequence: the mean of (0, 0) is 0, that of (0, 2) "
+            "is 1, and the first output has moved"
+        ),
+    },
 )
 @given(config=LAYERS, size=st.sampled_from([1.0, 30.0]))
 def test_output_does_not_change_with_any_later_token(
@@ -77,11 +95,25 @@ def test_output_does_not_change_with_any_later_token(
 
 @claim(
     "causal_self_attention.uses_the_allowed_past",
-    r"\frac{\partial\, y_t}{\partial\, x_s} \ne 0 \quad\text{for all } s \le t",
+    r"\frac{\partial\, y_t}{\partial\, x_s} \ne 0 \quad\text{for all } s \le t \text{ "
+    "and almost all weights and tokens}",
     sources=[f"{VASWANI}, §3.2.3 and Table 1"],
-    why="""A layer in which every position sees itself alone is causal too. A softmax gives every
-    allowed position a positive weight, so each replaced token shows in all outputs from its own
-    position on: the path between any two positions has length one.""",
+    why=r"""A layer in which every position sees itself alone is causal too. A softmax gives each
+    allowed position a weight :math:`a_{ts} > 0`, as an exponential is never zero, and the value
+    :math:`v_s` enters :math:`y_t` with that weight; for almost all weights and tokens the change
+    through values and scores together does not cancel. So each replaced token shows in all outputs
+    from its own position on: the path between any two positions has length one, where a stack of
+    convolutions needs many layers.
+
+    The test draws the layer up to four times and collects the pairs that react. A window, a
+    diagonal masked along with the future, or a mask that is off by one leaves pairs that never do.""",
+    assumptions={
+        "the mask hides the future alone": "with a window of three, token 1 never reaches output 4 of a single layer",
+        "no weight underflows": (
+            "a score that lies 800 below the largest has a weight that rounds to 0 in double "
+            "precision"
+        ),
+    },
 )
 @given(config=LAYERS)
 def test_output_changes_with_every_earlier_token_and_its_own(
@@ -107,10 +139,27 @@ def test_output_changes_with_every_earlier_token_and_its_own(
     r"x_1 = \dots = x_T \;\Rightarrow\; y_1 = \dots = y_T, \qquad\text{since } \sum_{s \le t} "
     r"a_{ts} = 1",
     sources=[f"{VASWANI}, §3.2.1, equation 1"],
-    why="""The average of equal values is that value, whatever the weights, if and only if these sum
-    to one over the positions that are seen. A softmax taken before the mask, or over queries instead
-    of keys, loses part of the weight, and early positions most.""",
-    assumptions=["the place of a token enters the weights alone, not the values"],
+    why=r"""Equal tokens have equal values v in every head, and with :math:`W_h` the part of the
+    output's projection that belongs to head h
+
+    .. math::
+
+        y_t = \sum_h W_h \sum_{s \le t} a^h_{ts}\, v_h = \sum_h \Bigl(\sum_{s \le t} a^h_{ts}\Bigr) W_h\, v_h .
+
+    If the weights sum to one, the average of equal values is that value, whatever the scores.
+    Conversely the outputs agree for almost all weights only if every row has the same sum as the
+    first; a sum of 2 everywhere would be a matter of scale, which no input can tell from larger
+    values.
+
+    A softmax taken before the mask, or over queries instead of keys, loses part of the weight, and
+    early positions most; weights by a sigmoid grow with the past. No weight is looked at: the
+    output for equal tokens, at every position, is compared with the first.""",
+    assumptions={
+        "the place of a token enters the weights alone, not the values": (
+            "if the place itself is the value, the averages over 1, then 1 and 2, then 1 to 3 "
+            "are 1, 1.5 and 2"
+        ),
+    },
 )
 @given(config=LAYERS, batch=st.sampled_from([1, 2, 3]))
 def test_equal_tokens_give_equal_outputs_at_every_position(
@@ -131,8 +180,24 @@ def test_equal_tokens_give_equal_outputs_at_every_position(
     "causal_self_attention.prefix_consistency",
     r"f(x_{1..T'}) = f(x_{1..T})_{1..T'} \qquad\text{for all } T' \le T \le \text{length}",
     sources=[f"{VASWANI}, §3.2.3", "CS182 2021 L17, 'Generative Modeling'"],
-    why="""Samples are drawn from ever longer prefixes, while training sees whole sequences: the two
-    must compute the same function, or what was trained is not what is sampled.""",
+    why=r"""By the formula of ``causal_self_attention.causality``, :math:`y_t` is computed from
+    the first t tokens. Whatever follows them, or that nothing does, cannot matter:
+    :math:`f(x_{1..T'})_t` and :math:`f(x_{1..T})_t` are the same sum. Causality alone does not say
+    so, for it compares sequences of one length: a layer may be causal at each length and another
+    function at the next.
+
+    In practice samples are drawn from ever longer prefixes while training sees whole sequences. If
+    the two differ, what was trained is not what is sampled, and a cache of keys and values is
+    wrong.
+
+    The layer is its own oracle: every prefix, down to one token, against the beginning of the
+    output for the whole.""",
+    assumptions={
+        "neither scale nor padding depends on the length": (
+            r"scores 0 and 2 divided by :math:`\sqrt{T}` give the second a weight of 0.80 for T "
+            "= 2 and of 0.73 among the first two of T = 4"
+        ),
+    },
 )
 @given(config=LAYERS, batch=st.sampled_from([1, 2]))
 def test_output_of_a_prefix_is_the_prefix_of_the_output(
@@ -166,14 +231,34 @@ def _shares(layer: Built, config: CausalSelfAttentionConfig, subject: Handle, co
 
 @claim(
     "causal_self_attention.one_average_per_head",
-    r"y_2(u, v) - y_2(v, v) = \sum_{h=1}^{H} a_h(u, v)\, W_h\,(u - v), \qquad a_h > 0:"
-    r"\quad H \text{ directions for a given } u - v",
+    r"y_2(u, v) - y_2(v, v) = \sum_{h=1}^{H} a_h(u, v)\, W_h\,(u - v), \qquad a_h > "
+    r"0:\quad H \text{ directions for a given } u - v",
     sources=[f"{VASWANI}, §3.2.2"],
-    why="""Each head averages with weights of its own, and the output adds what the heads found. Two
-    tokens at a fixed distance are moved about; the influence of the first then spans as many
-    directions as there are heads, no fewer and no more, and with one head it never turns round, a
-    weight being positive.""",
-    assumptions=["values are affine in the tokens"],
+    why=r"""Take a sequence of two tokens, u then v. At the second place head h gives weight
+    :math:`a_h` to the first token and :math:`1 - a_h` to the second; with :math:`W_h` its map from
+    tokens to the output and c the biases,
+
+    .. math::
+
+        y_2(u, v) = c + \sum_h W_h \bigl[a_h u + (1 - a_h) v\bigr]
+        = y_2(v, v) + \sum_h a_h\, W_h (u - v) .
+
+    Hold :math:`\delta = u - v` fixed and move both tokens about: the H vectors :math:`W_h \delta`
+    stay, and only the weights vary. The differences span at most H directions, and for almost all
+    parameters exactly H; with one head they never turn round, a weight being positive.
+
+    The rank is read off the singular values of 48 differences, from three draws of the layer at
+    most. A layer that ignores its number of heads has rank one.""",
+    assumptions={
+        "values are affine in the tokens": (
+            r"with values :math:`\tanh(V x)` the difference of the two values turns while u - v "
+            "stays, and one head spans many directions"
+        ),
+        "the weights depend on more than u - v": (
+            "scores from the distance of two tokens alone are constant here, and all heads "
+            "together span one direction"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(

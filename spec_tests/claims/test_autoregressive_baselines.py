@@ -25,7 +25,7 @@ from spec_tests.strategies import integers_below, reals
 from spec_tests.tolerance import guarded, rounding
 
 THEIS = "Theis, van den Oord, Bethge 2015, 'A note on the evaluation of generative models', §3.1"
-L16 = "CS182 L16, table of NLL on CIFAR-10"
+L16 = "CS182 2020 L16, table of NLL on CIFAR-10"
 NODES = (0.5 - 0.5 / math.sqrt(3), 0.5 + 0.5 / math.sqrt(3))  # of the two-point rule on [0, 1]
 
 
@@ -190,7 +190,9 @@ def test_the_fit_is_where_the_bound_has_no_slope(
     r"\Sigma_{u \mid k} = (\Lambda_{uu})^{-1}, \qquad "
     r"\mu_{u \mid k} = \mu_u - \Lambda_{uu}^{-1} \Lambda_{uk} (v_k - \mu_k), \qquad "
     r"\Lambda = \Sigma^{-1}",
-    sources=["Bishop 2006, equations 2.73 and 2.75, against 2.81 and 2.82"],
+    sources=[
+        "Bishop 2006, 'Pattern Recognition and Machine Learning', equations 2.73 and 2.75, against 2.81 and 2.82"
+    ],
     why="""To know some coordinates is to take the block of the precision that belongs to the others;
     the block of the covariance belongs to not knowing them. Completing an image from its upper half
     by the Gaussian is this formula, and the uncertainty that is left does not depend on the image.""",

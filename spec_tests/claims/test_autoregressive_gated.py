@@ -95,11 +95,32 @@ def _rectangle(event: Event, first: int, later: int, layers: int) -> Tensor:
     r"\text{seen}(r, c) = \{(r - u, c + d) : 1 \le u \le m + 1,\ |d| \le m\} \cup "
     r"\{(r, c - d) : 1 \le d \le m\}, \qquad m = a + bL",
     sources=[f"{GATED}, §2.2 and Figure 1"],
-    why="""The vertical stack needs no mask: its kernels end in their own row, whole rows wide, and so
-    a rectangle grows where masked kernels grow a triangle. Its features know the pixels to the right
-    of their own, but are told to the next row only, and there all of it is past. The closed form, the
-    composed masks and the dependences of the network are one set; it holds all that PixelCNN of the
-    same kernels sees, and what that one misses; and an image that it covers is seen whole.""",
+    why=r"""Let :math:`a` be the radius of the first kernel, :math:`b` that of the :math:`L` others,
+    :math:`m = a + bL`. The vertical stack needs no mask, as its kernels end in their own row.
+    Rectangles add up to rectangles: its features at :math:`(r, c)` know the rows :math:`r - m` to
+    :math:`r` and the columns :math:`c - m` to :math:`c + m`, pixels of their own row to the right
+    among them. They are told one row lower only, where all of it is past: hence :math:`u` from 1 to
+    :math:`m + 1`. The horizontal stack adds the :math:`m` pixels to the left; what it brings along
+    from there, rectangles of earlier layers, lies within the last one.
+
+    A masked kernel moves right only while it moves up. Stacked kernels of 3 x 3 therefore reach
+    :math:`d \le u` to the right, :math:`u` rows above: what lies beyond is PixelCNN's blind spot.
+
+    The closed form, from coordinates, is held against the composed masks and against what the
+    logits of the network change with, over redrawn weights. In its own pixel a colour sees the
+    earlier ones.""",
+    assumptions={
+        "the first kernel is wider than 1": (
+            "with :math:`a = 0` and one channel type A hides the only tap of the row, and the "
+            "features to the left do not know their own pixel: of the row to the left nothing is "
+            "seen"
+        ),
+        "the vertical features are told one row lower": (
+            "told in their own row they bring :math:`(r, c)` and :math:`(r, c + 1)` along, which "
+            "are not drawn yet"
+        ),
+    },
+    sentence="two stacks see the whole rectangle above",
     dtypes=("float64",),
     effort=0.3,
 )
@@ -207,11 +228,30 @@ KINDS = stratified([st.just(k) for k in ("PixelCNN", "GatedPixelCNN", "Condition
     "theory.cached_pixelcnn_is_naive",
     r"\texttt{cached}(g) = \texttt{naive}(g) \quad\text{draw for draw}",
     sources=[f"{FAST}, §2"],
-    why="""A pixel's features never change once the pixel is complete, since they know nothing of what
-    comes later; so they may be kept, and the fast sampler meets the same probabilities in the same
-    order: told an image, it gives the logits of one pass over it. From one generator it returns the
-    same images, for every colour, every known entry, and a second time with what the first left in
-    the cache.""",
+    why=""":math:`g` is the state of the generator. In a causal network the features at a pixel
+    depend on pixels before it and, for each colour, on its own earlier colours. Once the pixel is
+    drawn they are final: a pass over the image, made at any later time, computes the same numbers
+    there. A sampler may therefore keep them and compute, for each draw, the features of one pixel.
+
+    Induction over the draws: equal levels so far give equal probabilities, and the same call with a
+    generator in the same state gives equal levels and leaves equal states. So the images are the
+    same, not only their distribution.
+
+    The oracle is written in the test: a pass of the network for each unknown entry, in raster
+    order, and one ``torch.multinomial``. The cache, told an image colour by colour, must also give
+    the logits of one pass over it; and after a first sample it must draw a second as if it were
+    new.""",
+    assumptions={
+        "the network is causal": (
+            "with a normalisation over all positions each draw changes the features everywhere, "
+            "and those that were kept are stale"
+        ),
+        "its layers are deterministic": (
+            "with dropout left on the naive sampler draws new features at every pass, and the "
+            "cached one keeps the first"
+        ),
+    },
+    sentence="the cached sampler draws what the naive one draws",
     dtypes=("float64",),
     effort=0.3,
 )
@@ -268,10 +308,24 @@ def _operations(action: Callable[[], Any]) -> int:
     r"\text{operations}(\texttt{cached sample}) \le C \cdot \text{operations}(\text{one pass}), "
     r"\qquad \text{operations}(\texttt{naive sample}) = D \cdot \text{operations}(\text{one pass})",
     sources=[f"{FAST}, §2", f"{LECTURE}, 'PixelCNN: slow to sample'"],
-    why="""A pass computes every feature of every pixel once. The fast sampler computes them too, each
-    when its pixel's turn comes, and once more for every further colour; the naive one makes D passes
-    and throws away all but one pixel of each. Counted: the multiplications and additions of matrix
-    products and convolutions.""",
+    why="""One pass computes the features of all :math:`HW` pixels, and a convolution costs the same
+    at each. The cached sampler computes the features of one pixel for each draw, :math:`D = CHW`
+    times with :math:`C` colours: what :math:`C` passes cost, or less, as the rows of a vertical
+    stack need no repetition. They are needed once more for every further colour, since the features
+    of green know the red that was drawn. The naive sampler makes :math:`D` passes and uses one
+    pixel of each.
+
+    A wrong cache that computes too much draws the right images; no comparison of samples finds it.
+    So the test counts the multiplications and additions of matrix products and convolutions, as
+    they are dispatched, which does not depend on the machine as seconds do. The naive count must be
+    exactly :math:`D` passes, which tells that the counter works.""",
+    assumptions={
+        "operations are counted, not time": (
+            "a pass computes all pixels side by side, the cached sampler one after the other: as "
+            "many operations, and :math:`HW` times as many that wait for each other"
+        ),
+    },
+    sentence="cached sampling computes every feature once for each colour",
     dtypes=("float64",),
     effort=0.2,
 )
@@ -338,11 +392,30 @@ def _hears(model: Any, x: Tensor, given: dict[str, Tensor], kind: str, cells: in
     r"\frac{\partial \ell_i}{\partial h} \ne 0 \ \forall i, \qquad \frac{\partial \ell_{(r,c)}}"
     r"{\partial s_{(r,c)}} \ne 0, \qquad \frac{\partial \ell_i}{\partial x_j} = 0 \ \forall j \ge i",
     sources=[f"{GATED}, §2.3, Equations 3 to 5"],
-    why="""A condition is no pixel, so no mask applies to it: a class and every entry of a vector reach
-    the logits of every pixel and colour. A map keeps its place. It reaches its own pixel directly and
-    later ones as far as the kernels carry it, and, having a place, no other; pooled, it would be a
-    vector. Whatever is given, the order among the pixels of x stands, also when the map is what an
-    encoder made of another image.""",
+    why=r"""Let :math:`h` be a class or a vector, :math:`s` a map, :math:`\ell_i` the logits of
+    dimension :math:`i` in raster order. Every layer adds a term before its gates,
+
+    .. math::
+
+        y = \tanh(W_f * x + V_f h) \odot \sigma(W_g * x + V_g h)
+
+    and a condition is no pixel: :math:`V` needs no mask, is the same at every pixel, and reaches
+    all colours. A map enters by a 1 x 1 convolution, so first at its own pixel. From there the
+    causal kernels carry it to the right in its row, and to both sides in the rows below; pooled, it
+    would be a vector.
+
+    For fixed conditions the added terms are constants, and the zeros of :math:`\partial \ell_i /
+    \partial x_j` stay, also if :math:`s` is an encoder's view of another image.
+
+    The test changes each class, entry of the vector and pixel of the map by itself. The reach of
+    the map is written down from coordinates: to the right in its row, and a rectangle below.""",
+    assumptions={
+        "the condition is not computed from x": (
+            "with :math:`s = x` the logits of a pixel change with the pixel, and the "
+            "probabilities of all images no longer sum to one"
+        ),
+        "weights in general position": "with :math:`V = 0` no condition is heard",
+    },
     dtypes=("float64",),
     effort=0.3,
 )
@@ -406,10 +479,32 @@ def test_conditions_reach_every_pixel_and_leave_the_order_alone(
     "theory.multiscale_is_one_density",
     r"\sum_x p(x) = 1, \qquad \sum_{x_{\bar S}} p(x_S, x_{\bar S}) = p_{\text{small}}(x_S)",
     sources=[f"{PIXELRNN}, §3.6"],
-    why="""The small image is not data of its own but a part of the large one. Counted once, its density
-    times that of the rest given it is a density of the large image, whose marginal over the rest is
-    what the small network says; counted twice, or drawn again by the large network, it is neither.
-    All events are listed, for odd sizes, single rows and single pixels too.""",
+    why=r"""The small image :math:`x_S` is a part of the large one, the pixels :math:`S` in every so
+    many rows and columns; :math:`\bar S` are the others. The model is
+
+    .. math::
+
+        p(x) = p_{\text{small}}(x_S)
+        \prod_{i \in \bar S} p(x_i \mid x_S, x_j : j \in \bar S,\ j < i)
+
+    Summed over the last pixel of :math:`\bar S` its factor gives one; then the one before it, until
+    :math:`p_{\text{small}}(x_S)` is left. That is the second equation, and summed over :math:`x_S`
+    it gives the first. If the likelihoods of both images were added, the pixels of :math:`S` would
+    count twice; if the large network predicted them again, their marginal would no longer be the
+    small network's.
+
+    The oracle is the list of all images: their probabilities are summed, in all and for each small
+    image, also for odd sizes, single rows and single pixels.""",
+    assumptions={
+        "each pixel is counted once": (
+            "of a single binary pixel, at 1/2 in both networks, the product of the two "
+            "likelihoods sums to 1/2"
+        ),
+        "the small image is a part of the large one": (
+            "an average of 2 x 2 pixels is not: given the average, probability goes to images "
+            "that have another one"
+        ),
+    },
     effort=0.3,
 )
 @given(

@@ -115,10 +115,32 @@ def _judge_field(
     r"a_1 = c,\ a_{i+1} = a_i + W_{x_i} \iff a_i = c + \sum_{j<i} W_{x_j}, \qquad "
     r"\text{cost}(\log p(x)) = O(HD)",
     sources=[f"{NADE}, §3"],
-    why="""The hidden units of dimension i + 1 look at one dimension more than those of dimension i,
-    with the same weights, so their sums differ by one column: D additions of H numbers take the
-    place of D(D - 1)/2. Values and gradients are those of the definition; the operations of a whole
-    likelihood are counted at three sizes and grow in proportion.""",
+    why=r"""Before their sigmoid the hidden units of dimension :math:`i` hold :math:`a_i`: the bias
+    :math:`c`, and one column :math:`W_{x_j}` of :math:`H` weights for the level of each earlier
+    dimension :math:`j`. Neighbours share all of the sum but its last term:
+
+    .. math::
+
+        a_{i+1} = c + \sum_{j<i} W_{x_j} + W_{x_i} = a_i + W_{x_i}
+
+    So :math:`D - 1` additions of :math:`H` numbers do the work of :math:`D(D-1)/2`, and the logits,
+    read from :math:`\sigma(a_i)`, cost :math:`O(H)` for each dimension besides.
+
+    The test adds up every sum anew. The gradient is written out as well: column :math:`j` occurs in
+    each later sum, so its gradient is the sum of those that arrive at the dimensions after
+    :math:`j`. The operations of a whole likelihood are counted for :math:`D = 64`, 128 and 256; if
+    the cost is affine in :math:`D` the second increase is twice the first, and four times if it is
+    :math:`D^2`.""",
+    assumptions={
+        "all dimensions share one matrix W": (
+            "with a matrix of its own for each dimension no two sums have a term in common, and "
+            "all :math:`D(D-1)/2` columns must be added"
+        ),
+        "the past enters by a sum over single dimensions": (
+            "with a weight for each pair of earlier dimensions the step from :math:`a_i` to "
+            ":math:`a_{i+1}` adds :math:`i - 1` columns, and the cost is quadratic again"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(n=st.sampled_from([1, 2, 4]), d=st.sampled_from([1, 2, 5, 9]), h=st.sampled_from([1, 3, 7]))
@@ -150,11 +172,29 @@ def test_the_recurrence_is_the_sum_over_the_past_at_linear_cost(
     r"\texttt{nade\_sample}(n, g) = \texttt{sample}(n, g) \text{ draw for draw}, \qquad "
     r"\text{cost} = O(HD) \text{ against } O(HD^2)",
     sources=[f"{NADE}, §3", "contracts.md, autoregressive_model"],
-    why="""What the hidden units have added up is all that the next conditional needs of the past, so
-    a sampler that keeps the sum repeats nothing. It asks for the same probabilities in the same order
-    and draws with the same generator: the samples are equal, not only in distribution, for any order
-    and with entries known anywhere. The naive sampler computes D likelihoods, and its cost grows with
-    the square.""",
+    why="""The next conditional needs of the past nothing but the sum :math:`a_i`
+    (``theory.nade_linear_cost``), and a sampler that has just drawn :math:`x_i` has :math:`a_{i+1}`
+    by one addition: :math:`O(H)` a draw. The naive sampler computes a likelihood, :math:`O(HD)`,
+    for each of :math:`D` draws.
+
+    Both ask for the same probabilities in the same order and draw by the same call from one
+    generator. By induction over the order the levels so far are equal, hence the next
+    probabilities, hence the next levels, and at the end the state of the generator: the samples are
+    equal, not only in distribution.
+
+    The oracle is the naive sampler, which reads its conditionals off the logits and has no cache.
+    Completions are compared too: a known entry is not drawn, but its column must be added.
+    Operations are counted at three sizes.""",
+    assumptions={
+        "the conditionals know the past by the running sum alone": (
+            "with a direct weight from each :math:`x_j` to the later logits, two pasts of one "
+            "sum have two conditionals"
+        ),
+        "both samplers draw one number at a time, by the same call": (
+            "with all uniform numbers drawn ahead and an inverted distribution function the "
+            "distribution is the same and the samples are others"
+        ),
+    },
     dtypes=("float64",),
     effort=0.6,
 )
@@ -234,11 +274,32 @@ def _product(masks: Sequence[Tensor]) -> Tensor:
     r"M^{\text{out}} M^L \cdots M^1 \text{ is strictly lower triangular in the order, for any "
     r"degrees}; \qquad \text{full} \Leftarrow \{0, \dots, D-2\} \subseteq m^l\ \forall l",
     sources=[f"{MADE}, §4.1 and 4.2"],
-    why="""Along a path the degree never falls, and at the output it must rise: an input of rank r
-    reaches only outputs of a rank above r, whatever degrees the units have. So no choice of degrees
-    can leak, and a poor one costs dependences instead: a path from r to the next rank needs a unit
-    of degree exactly r in every layer. The product of the masks is compared with paths followed one
-    by one.""",
+    why=r"""The degree of input :math:`j` is its rank :math:`r_j` in the order of generation, from
+    0; hidden unit :math:`k` of layer :math:`l` has any degree :math:`m^l_k`. A connection is kept
+    where
+
+    .. math::
+
+        M^l_{k'k} = [m^l_{k'} \ge m^{l-1}_k], \qquad M^{\text{out}}_{ik} = [r_i > m^L_k]
+
+    Entry :math:`(i, j)` of the product of the masks counts the paths from input :math:`j` to output
+    :math:`i`. Along a path :math:`r_j \le m^1 \le \dots \le m^L < r_i`: there is none unless
+    :math:`r_j < r_i`, whatever the degrees. If every layer has a unit of each degree from 0 to
+    :math:`D - 2`, those of degree :math:`r_j` lead to every output of a higher rank, and the past
+    is full. So a poor choice of degrees cannot leak; it loses dependences.
+
+    The oracle follows each input forward, unit by unit and without matrices, for drawn degrees that
+    may lie outside the useful range.""",
+    assumptions={
+        "the comparison at the output is strict": (
+            r"with :math:`\ge` there as well, one input of rank 0 and a unit of degree 0, the "
+            "input reaches its own output"
+        ),
+        "for the full past, each degree from 0 to D - 2 occurs in every layer": (
+            "with :math:`D = 3` and one unit of degree 1 the third output sees both inputs, and "
+            "the second does not see the first"
+        ),
+    },
     effort=0.6,
 )
 @given(degrees=_degrees(), few=st.booleans())
@@ -278,11 +339,33 @@ def test_products_of_the_masks_are_strictly_lower_triangular(
     r"R = \{(i, j) : r_j < r_i\} \iff \{0, \dots, D - 2\} \subseteq m^l \text{ in every layer } l, "
     r"\text{ or there are direct connections}",
     sources=[f"{MADE}, §4.1 and 4.2"],
-    why="""Neighbouring ranks r and r + 1 are joined only through units of degree exactly r, one in
-    each layer; and where all degrees occur, r to r' goes through units of degree r throughout. Hence
-    at least D - 1 units a layer. Drawn degrees lie between the least degree below, so that no unit is
-    without input, and D - 2, so that none of the last layer is without output; with forty units for
-    each degree, none is missed. The network, over redrawn weights, depends on exactly that.""",
+    why=r""":math:`R` holds the pairs (output, input) that some path joins, :math:`r` the ranks,
+    :math:`m^l` the degrees of layer :math:`l`. Where all degrees occur, :math:`j` reaches every
+    later :math:`i` through units of degree :math:`r_j` (``theory.made_masks``). Where one is
+    missing from a layer, take the neighbours of ranks :math:`r_j` and :math:`r_i = r_j + 1`, with
+    :math:`r_j` the missing degree. A path between them has
+
+    .. math::
+
+        r_j \le m^1 \le \dots \le m^L < r_j + 1
+
+    so all its units have degree :math:`r_j`: there is none. Hence :math:`D - 1` units a layer are
+    the least that will do, unless a direct connection joins the two.
+
+    Degrees must be drawn between the least degree of the layer below, or a unit has no input, and
+    :math:`D - 2`, or it has no output. With :math:`40 (D - 1)` units and :math:`D \le 6` one is
+    missed with a probability below :math:`10^{-16}`. The last oracle is the network: over redrawn
+    weights its logits change with all of the past and nothing else.""",
+    assumptions={
+        "no path cancels another, as for weights in general position": (
+            "two units of equal inputs, read with the weights 1 and :math:`-1`, join input and "
+            "output and transmit nothing"
+        ),
+        "for drawn degrees, enough units": (
+            "with :math:`D = 3` and two units a layer, degrees 0 and 1 both occur in half of the "
+            "draws only"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(
@@ -330,10 +413,31 @@ def test_the_past_is_full_if_and_only_if_no_degree_is_missing(
     r"o_m \ne o_{m'} \Rightarrow p_m \ne p_{m'}, \qquad "
     r"\sum_x \tfrac1M \sum_m p_m(x) = 1",
     sources=[f"{MADE}, §4.3 and 4.4"],
-    why="""The masks make the model autoregressive, not the weights: under each set of masks the same
-    weights are another density, causal in that set's order. The densities have no reason to agree,
-    so their average is a further one (the mean of the probabilities: a mean of their logarithms sums
-    to less than one), and it costs no parameters. All events are listed.""",
+    why=r"""It is the masks that make the model autoregressive, not the weights. Under mask set
+    :math:`m` with order :math:`o_m` the conditional of each dimension is a softmax, and depends on
+    what comes before it in :math:`o_m` alone. Summed over the last dimension of the order, then
+    over the one before it, and so on, the product of the conditionals gives one, for whatever
+    :math:`\theta`.
+
+    Nothing ties the densities to each other: one conditions :math:`x_1` on :math:`x_2` where
+    another does the reverse, and for weights in general position they differ. The mean of :math:`M`
+    densities is a density. That of their logarithms is not: by the inequality between the means
+
+    .. math::
+
+        \sum_x \prod_m p_m(x)^{1/M} \le \sum_x \tfrac1M \sum_m p_m(x) = 1
+
+    with equality only if all :math:`p_m` agree. The oracle is the list of all events: each density
+    is summed over it, all pairs are compared, and the ensemble is held against the mean.""",
+    assumptions={
+        "the densities differ if the weights are in general position": (
+            "with all weights zero each mask set gives the same product of softmaxes of the biases"
+        ),
+        "the ensemble averages probabilities": (
+            "of the densities (0.9, 0.1) and (0.1, 0.9) the geometric mean is (0.3, 0.3) and "
+            "sums to 0.6"
+        ),
+    },
     dtypes=("float64",),
     effort=0.8,
 )
@@ -397,10 +501,28 @@ def test_every_mask_set_makes_a_density_of_its_own_from_the_same_weights(
     "theory.features_see_only_the_past",
     r"f_i(x) \text{ changes with } x_j \iff (i, j) \in R, \qquad \ell_i = g(f_i)",
     sources=[f"{LECTURE}, 'Using autoregressive generative models: representations'"],
-    why="""The hidden units from which a conditional is computed are a code of everything before it,
-    and, like the conditional, of nothing else: the features of a dimension know its past as ELMo's
-    forward states know the words before, never the word itself. NADE's see all of the past in any
-    order; PixelCNN's see the receptive field of its logits, colour by colour.""",
+    why=r"""The logits of dimension :math:`i` are a function :math:`g` of the features :math:`f_i`
+    at that dimension, and of nothing else that knows :math:`x`. What the logits use must therefore
+    be in :math:`f_i`; and what is in :math:`f_i` some head :math:`g` will use. So for weights in
+    general position both depend on the same set, the receptive field :math:`R`, of which pair
+    :math:`(i, j)` says that :math:`j` may be used at :math:`i`. A feature that held :math:`x_i`
+    would leak it into the likelihood, and as a representation it would be the pixel, not a code of
+    what precedes it.
+
+    NADE's features :math:`\sigma(c + \sum_{j<i} W_{x_j})` hold all of the past in any order;
+    PixelCNN's are grouped by colour, and hold what its composed masks let through.
+
+    The test changes one dimension after the other, over redrawn weights. NADE is held against its
+    order, PixelCNN against its composed masks, which must lie within the raster order's past.""",
+    assumptions={
+        "the logits of a dimension are read from the features at that dimension": (
+            r"where the shift by one comes last, :math:`\ell_i = g(f_{i-1})`, the features may "
+            "hold their own pixel, and the model is causal"
+        ),
+        "weights in general position": (
+            "with :math:`W = 0` NADE's features are constant, and see nothing"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(

@@ -102,10 +102,36 @@ SHAPES = stratified(
     r"p(r, g, b) = \sum_m \pi_m\, p_m(r)\, p_m(g \mid r)\, p_m(b \mid r, g), \qquad \mu_G = \mu_G^0 "
     r"+ \alpha r,\ \mu_B = \mu_B^0 + \beta r + \gamma g",
     sources=[f"{SALIMANS}, equations 2 and 3"],
-    why="""One component accounts for all channels of a pixel, and within it each channel is a rounded
-    logistic whose mean the earlier channels have moved. A mixture of its own for every channel, a
-    coefficient at the wrong channel, or levels counted in other units than [-1, 1] is another
-    density. The image's probability is the product over its pixels.""",
+    why=r"""A pixel :math:`(r, g, b)` is drawn by one component :math:`m`, of probability
+    :math:`\pi_m`, which accounts for all its channels. Within it each channel is a logistic
+    collected into bins,
+
+    .. math::
+
+        p_m(k) = \sigma\Bigl(\frac{v_k + h - \mu}{s}\Bigr)
+        - \sigma\Bigl(\frac{v_k - h - \mu}{s}\Bigr),
+        \qquad v_k = \frac{2k}{K - 1} - 1,\ h = \frac{1}{K - 1}
+
+    with :math:`\mp\infty` for the outer ends, whose mean the values :math:`v` of earlier channels
+    have moved; :math:`\mu^0` is the mean that the network gave. Summed over the components that may
+    have drawn it, this is the first equation, and an image's probability is the product over its
+    pixels.
+
+    The oracle is that sum, term by term in NumPy and without logarithms: a table of all :math:`K^C`
+    colours for each of the :math:`C`-channel pixels. A mixture of its own for every channel, a
+    coefficient at the wrong pair or levels in other units are other densities, each of which may
+    well be normalised.""",
+    assumptions={
+        "the channels of a pixel share their component": (
+            "with halves for (black, black) and (white, white) a mixture for each channel gives "
+            "1/4 to all four pairs"
+        ),
+        "the coefficients act on levels spread over [-1, 1]": (
+            r"on levels counted from 0 to 255, :math:`\alpha = 1` moves a mean by up to 255 where "
+            "the whole range is 2 wide"
+        ),
+    },
+    sentence="the coupled mixture is a mixture of products of logistics",
     effort=0.6,
 )
 @given(shape=SHAPES, n=st.sampled_from([1, 2]), size=st.sampled_from([(1, 1), (2, 3), (3, 1)]))
@@ -129,9 +155,31 @@ def test_coupled_mixture_is_a_mixture_of_products_of_logistics(
     "theory.coupled_mixture_normalised",
     r"\sum_{r,g,b} p(r, g, b) = 1, \qquad \sum_k p(x_c = k \mid x_{<c}) = 1",
     sources=[f"{SALIMANS}, §2.1 and §2.2"],
-    why="""Blue sums out for any means that red and green have set, then green, then red, then the
-    components: scales may be as fine or as flat and means as far off as they like. A bin without its
-    tail, or a coupling that moves the mean of its own channel, breaks the sum.""",
+    why=r"""The bins of a channel cover the real line: each ends where the next begins, so the
+    masses telescope to :math:`\sigma(\infty) - \sigma(-\infty) = 1`, whatever mean and scale. The
+    mean of blue is fixed once red and green are, so blue sums out:
+
+    .. math::
+
+        \sum_{r,g,b} p = \sum_m \pi_m \sum_r p_m(r) \sum_g p_m(g \mid r) \sum_b p_m(b \mid r, g)
+        = \sum_m \pi_m = 1
+
+    Each conditional of a channel :math:`x_c` given those before it is a quotient of such sums, and
+    adds up to one over its levels :math:`k` too.
+
+    The oracle is the number one. All :math:`K^C` colours are listed, with scales from
+    :math:`e^{-20}` to :math:`e^{20}` and means far outside the image, where a bin without its tail,
+    or a difference that cancels, loses all of the mass.""",
+    assumptions={
+        "the outer bins take the tails": (
+            r"for :math:`K = 2, \mu = 0, s = 1` bins that end at :math:`\pm 2` have a mass of "
+            "0.76 in all"
+        ),
+        "the mean of a channel moves with earlier channels only": (
+            "for :math:`K = 2, s = 1` and a mean that is the channel's own value the masses sum "
+            r"to :math:`2 \sigma(1) = 1.46`"
+        ),
+    },
     dtypes=("float64",),
     effort=0.6,
 )
@@ -164,10 +212,28 @@ def test_probabilities_of_all_colours_sum_to_one(
     r"p(g \mid r) = \frac{\sum_b p(r, g, b)}{\sum_{g', b} p(r, g', b)} = \sum_m w_m(r)\, p_m(g \mid r), "
     r"\qquad p(r)\, p(g \mid r)\, p(b \mid r, g) = p(r, g, b)",
     sources=[f"{SALIMANS}, equations 2 and 3"],
-    why="""The conditionals of a mixture are mixtures, of other weights: seeing red makes the components
-    that explain it likelier, and green is mixed by those. The weights of the joint, used again for
-    every channel, sum to one as well and belong to another distribution. The conditionals are quotients
-    of sums over the table of all colours; they multiply to the joint.""",
+    why=r"""Given red, the component that drew the pixel is no longer distributed by :math:`\pi`: by
+    Bayes' rule it has the weights
+
+    .. math::
+
+        w_m(r) = \frac{\pi_m\, p_m(r)}{\sum_{m'} \pi_{m'}\, p_{m'}(r)}, \qquad
+        p(g \mid r) = \frac{p(r, g)}{p(r)} = \sum_m w_m(r)\, p_m(g \mid r)
+
+    The conditionals of a mixture are mixtures of other weights: the components that explain red
+    count for more. For blue the weights are those given red and green, and the product of the three
+    quotients telescopes to the joint. A sampler that mixes green by :math:`\pi` draws from a
+    normalised distribution, and not from the one whose likelihood is trained.
+
+    The oracle is a table of the probabilities of all colours in NumPy; its conditionals are
+    quotients of sums, which know nothing of weights. The product of the model's conditionals is
+    then held against its joint.""",
+    assumptions={
+        "the weights of a channel are those given the channels before it": (
+            r"with halves for (black, black) and (white, white) the weights :math:`\pi` make "
+            "green white half of the time after a black red; given red, never"
+        ),
+    },
     effort=0.6,
 )
 @given(shape=SHAPES)
@@ -210,12 +276,31 @@ KINDS: dict[str, tuple[int, tuple[int, int, int], set[tuple[int, int]]]] = {
 @claim(
     "theory.coupled_mixture_channels_depend",
     r"M = 1: \ \alpha = 0 \Leftrightarrow G \perp R, \qquad M \ge 2: \ G \not\perp R \text{ even for } "
-    r"\alpha = 0",
+    r"\alpha = 0, \text{ if components differ in both}",
     sources=[f"{SALIMANS}, §2.2"],
-    why="""Channels talk through the coefficients, and through the component that they share: red tells
-    which component it may have been, and so what green may be. With one component and no coefficients
-    they are independent, and each coefficient by itself connects its own two channels and no others.
-    Whatever the parameters, no channel depends on one that is drawn after it.""",
+    why=r""":math:`R` and :math:`G` are the channels red and green, :math:`\perp` means
+    independence, :math:`M` is the number of components and :math:`\alpha` the coefficient of green
+    on red. With one component, :math:`p(g \mid r)` knows red by the mean :math:`\mu + \alpha r`
+    alone, and the mass of the lowest bin falls strictly as the mean grows: independent if and only
+    if :math:`\alpha = 0`. With two components and :math:`\alpha = 0`,
+
+    .. math::
+
+        p(r, g) - p(r)\, p(g)
+        = \pi_1 \pi_2\, \bigl(p_1(r) - p_2(r)\bigr) \bigl(p_1(g) - p_2(g)\bigr)
+
+    which is zero only where the components agree: red tells which of them it may have been, and so
+    what green may be.
+
+    The test changes one channel and watches the conditionals of all, for every coefficient by
+    itself: those that the table names must change by more than rounding, the others not at all. No
+    channel depends on a later one.""",
+    assumptions={
+        "for two components or more: they differ in both channels": (
+            "if both have the same mean and scale in red, :math:`p_1(r) = p_2(r)`, and the "
+            "channels are independent"
+        ),
+    },
     effort=0.6,
 )
 @given(kind=stratified([st.just(name) for name in KINDS]), levels=st.sampled_from([2, 3, 4]))
@@ -250,9 +335,35 @@ def test_channels_depend_through_coefficients_and_through_components(
     r"|\theta| \le 10^4 \;\Rightarrow\; |\log p(x)| < \infty,\quad |\nabla_\theta \log p(x)| < \infty,"
     r"\quad \sum_k p(k \mid x_{<c}) = 1",
     sources=[f"{SALIMANS}, their published code, which bounds log-scales at -7"],
-    why="""Early in training a network says absurd things: a scale of e to the minus thousand, means far
-    outside the image. Log-scales are bounded, so a bin's mass has a logarithm in single precision as
-    well, and its gradient leads back; one NaN would end the run.""",
+    why=r""":math:`\theta` are the outputs of the network at a pixel :math:`x` of levels :math:`k`.
+    Early in training they are absurd, means far outside the image and scales of :math:`e^{-1000}`;
+    one NaN then reaches every weight, and the run is over.
+
+    With log-scales held to :math:`[-7, 7]` all is finite. Means are at most :math:`3 \cdot 10^4`
+    after coupling, so :math:`z = (\text{edge} - \mu) / s` stays below :math:`10^8`, and single
+    precision goes to :math:`10^{38}`. The mass of a bin from :math:`a` to :math:`b` is taken as
+
+    .. math::
+
+        \log \sigma(b) + \log \sigma(-a) + \log\bigl(1 - e^{-(b - a)}\bigr)
+
+    The first two are no steeper than the identity; the third has :math:`b - a = 2h / s > 0`, of
+    known bounds.
+
+    There is no oracle but the requirement: values and gradients are finite, and the probabilities
+    of the levels add up to one, for outputs of size 10 to :math:`10^4`, up to 256 levels, and for
+    the darkest and the brightest image.""",
+    assumptions={
+        "log-scales are bounded": (
+            r"for :math:`\log s = -1000` the precision :math:`1/s` overflows, and at an edge that "
+            "is the mean infinity times zero is NaN"
+        ),
+        "masses are differenced in log space": (
+            r"in single precision :math:`\sigma(20) - \sigma(19) = 0`, and its logarithm is "
+            r":math:`-\infty`"
+        ),
+    },
+    sentence="any output of the network is a mixture, with finite gradients",
     effort=0.6,
 )
 @given(
@@ -309,14 +420,38 @@ _AXES = {
 
 @claim(
     "theory.downsampling_keeps_causality",
-    r"\frac{\partial\, (D^\top\! D\, x)_{r,c}}{\partial\, x_{r',c'}} \ne 0 \iff \exists\, i: "
-    r"r \in \{2i, 2i + 1\},\ r' \in \{2i - 1, 2i\},\ \dots \qquad \text{so } r' \le r",
+    r"\frac{\partial\, (D^\top\! D\, x)_{r,c}}{\partial\, x_{r',c'}} \ne 0 \iff \exists\, i, k: "
+    r"r' \in \{2i - 1, 2i\},\ r \in \{2i, 2i + 1\},\ c' \in C'_k,\ c \in C_k, \qquad "
+    r"\text{so } r' \le r",
     sources=[f"{SALIMANS}, §2.3 and Figure 2"],
-    why="""A position of half the size knows what the first of its own 2 x 2 pixels may know, and writes
-    to pixels on and after that one, so nothing flows back. Padding or cropping on the other side makes
-    it know the last of them instead, and that leaks within the block, at some rows and columns only.
-    The whole Jacobian is compared with the pattern that the two kernels prescribe, also for sizes that
-    are odd, or 1.""",
+    why=r""":math:`D` halves an image, rounding up, :math:`D^\top` doubles it again. Position
+    :math:`(i, k)` of half the size reads rows :math:`2i - 1, 2i` and columns :math:`C'_k`, as its
+    kernel ends at pixel :math:`(2i, 2k)`, and writes to rows :math:`2i, 2i + 1` and columns
+    :math:`C_k`. So
+
+    .. math::
+
+        r' \le 2i \le r
+
+    for whatever flows from :math:`r'` to :math:`r`. In the stream that looks to the right nothing
+    may come from there: :math:`C'_k = \{2k - 1, 2k\}`, :math:`C_k = \{2k, 2k + 1\}`, so :math:`c'
+    \le c`. The stream that looks down was moved down a row at the start and may look to both sides:
+    both sets are :math:`\{2k - 1, 2k, 2k + 1\}`.
+
+    The layers are affine, so unit steps give their whole Jacobian. It is held against the pattern
+    enumerated from these sets, also for sizes that are odd, or 1; mistakes leak within a block, at
+    some rows and columns only.""",
+    assumptions={
+        "images are padded before their first row and column": (
+            "padded after the last, position 0 reads rows 0 and 1 and writes to row 0"
+        ),
+        "what exceeds the image is cropped at the end": (
+            "cropped at the start, position 1 writes to row 1, and has read row 2"
+        ),
+        "weights in general position, for the dependences to be there": (
+            "with zero weights nothing depends on anything"
+        ),
+    },
     dtypes=("float64",),
     effort=0.5,
 )
@@ -417,10 +552,29 @@ def _watched(network: Any, pieces: Any, size: tuple[int, int]) -> list[tuple[Any
     r"\text{without short-cuts } (r, c) \text{ sees the past of } (b \lfloor r/b \rfloor, "
     r"b \lfloor c/b \rfloor), \quad b = 2^{\text{resolutions} - 1}; \qquad \text{with them, its own}",
     sources=[f"{SALIMANS}, §2.4 and Figures 2 and 6"],
-    why="""A position of the coarsest size may know only what the first of its b x b pixels may know,
-    so what comes up from there tells the others nothing of their nearest neighbours. The short-cuts
-    do, from the layer of the first half that is as far from the start as theirs is from the end: every
-    block gets the features of its mirror, unchanged. Silenced, they leave exactly the whole blocks.""",
+    why=r"""A position of half the size may know what the first of its 2 x 2 pixels may know
+    (``theory.downsampling_keeps_causality``). After all halvings a position stands for a block of
+    :math:`b \times b` pixels and knows the past of the first of them. Doubling hands this to the
+    block, and what arrives from earlier blocks knows less: so pixel :math:`(r, c)` hears of its
+    nearest neighbours, within the block, by no other way than the short-cuts. These bring features
+    of the first half at full size, which know its own past.
+
+    They pair the layer as far from the start as theirs is from the end: a stack, so that sizes fit.
+
+    Hooks compare what every block gets with its mirror's features, bit by bit. Then dependences are
+    measured over redrawn weights: with the short-cuts they must be the documented field, which for
+    small images is all of the past; with zeros in their place, exactly the past of the block's
+    first pixel, written down from coordinates.""",
+    assumptions={
+        "the image is no larger than the receptive field": (
+            "at one resolution and 2 x 7 pixels, pixel (1, 0) does not see (0, 6), with "
+            "short-cuts or without"
+        ),
+        "two resolutions or more, for the short-cuts to be needed": (
+            "at one resolution :math:`b = 1`, and silencing them hides nothing"
+        ),
+    },
+    sentence="short-cuts tell a pixel of its nearest past",
     dtypes=("float64",),
     effort=0.25,
 )
@@ -483,10 +637,30 @@ def _captured(block: Any, f: Tensor) -> Tensor:
     r"\text{training: } h_i \mapsto \frac{b_i h_i}{1 - p},\ b_i \sim \mathrm{Bernoulli}(1 - p); "
     r"\qquad \text{evaluation: } h_i \mapsto h_i",
     sources=[f"{SALIMANS}, §2.5", "Srivastava et al. 2014, 'Dropout'"],
-    why="""Features are dropped between the two convolutions of a block so that training cannot
-    memorise; those kept grow by 1 / (1 - p), which leaves the expectation as it was. A likelihood is
-    that of the network as a whole: in evaluation it is the one without dropout, to the last bit, and
-    the same at each call. With p = 0 the mode changes nothing.""",
+    why=r"""A feature :math:`h_i` is kept with probability :math:`1 - p` and then divided by it:
+
+    .. math::
+
+        \mathbb{E}\Bigl[\frac{b_i h_i}{1 - p}\Bigr] = \frac{(1 - p)\, h_i}{1 - p} = h_i
+
+    What the next convolution computes has therefore in training the expectation that it has in
+    evaluation, and the weights fit both. In evaluation nothing is drawn: the likelihood is that of
+    the whole network, the same at every call. If dropout stayed on it would be a random number, and
+    comparisons of models chance.
+
+    The oracle for evaluation is a twin of the same weights without dropout; logits must be equal to
+    the last bit, and for :math:`p = 0` in training mode too. In training the input of the second
+    convolution is caught: kept features must be those of evaluation times :math:`1/(1 - p)`, and
+    the fraction of the others lie around :math:`p` by Hoeffding's bound.""",
+    assumptions={
+        "kept features are divided by 1 - p": (
+            "for :math:`p = 1/2` and without it evaluation sees features twice as large as "
+            "training on the average"
+        ),
+        "what follows is linear, for its expectation to be the same": (
+            r"the square is not: :math:`\mathbb{E}[(b h / (1 - p))^2] = h^2 / (1 - p)`"
+        ),
+    },
     error=1e-9,
     dtypes=("float64",),
     effort=0.25,
@@ -556,10 +730,30 @@ def _noticed(read: Callable[..., Tensor], parts: list[Tensor], which: int) -> Te
     r"y_0 = 0, \qquad y_t = \sum_{s < t} \operatorname{softmax}_{s < t}"
     r"\bigl(q_t \cdot k_s / \sqrt{E}\bigr)\, v_s",
     sources=[f"{CHEN}, model architecture and published code"],
-    why="""Keys and values hold the pixel itself, so a pixel may read earlier ones only, and the first
-    has none. A softmax over nothing is 0 / 0, whose NaN reaches every parameter through the gradient;
-    scores masked by a large negative number are equal among themselves there, and the softmax averages
-    over the whole image, the future included. The read-out of nothing is zero.""",
+    why=""":math:`q_t, k_t, v_t` are query, key and value of position :math:`t`, :math:`E` the
+    length of a query, :math:`y_t` what is read. Keys and values at :math:`s` know pixel :math:`s`
+    itself, the query at :math:`t` the pixels before :math:`t`. So :math:`y_t` may average over
+    :math:`s < t` only, and then knows exactly the past.
+
+    For :math:`t = 0` the set is empty. A softmax over it is 0 / 0, and its NaN reaches every
+    parameter through the gradient. A large negative score in place of minus infinity avoids the NaN
+    and hides a leak: a softmax does not change when a constant is added to all scores, so equal
+    scores of :math:`-10^9` are the uniform weights :math:`1/T`, and the first pixel reads the whole
+    image. The empty sum is zero, and that is the read-out.
+
+    The oracle is the definition in NumPy, one position after the other. Besides, keys and values
+    are changed one at a time, and gradients must be finite.""",
+    assumptions={
+        "keys and values hold their own pixel": (
+            "where the input was shifted before, position :math:`s` holds pixel :math:`s - 1`; "
+            r"then :math:`s \le t` is right, and no set is empty"
+        ),
+        "hidden scores are minus infinity": (
+            "with :math:`-10^9` and :math:`T = 4` the first read-out is :math:`(v_0 + v_1 + v_2 "
+            "+ v_3) / 4`"
+        ),
+    },
+    sentence="a read-out is an average of strictly earlier positions",
     effort=0.6,
 )
 @given(

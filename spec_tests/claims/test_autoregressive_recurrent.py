@@ -42,10 +42,29 @@ IMAGES = stratified(
     r"s_{r,\,r+c} = x_{r,c}, \quad s = 0 \text{ elsewhere}, \qquad \operatorname{unskew}(s) = x "
     r"\text{ whatever fills the gaps}",
     sources=[f"{PIXELRNN}, §3.2 and Figure 3"],
-    why="""Each row begins one column after the row above it, so the pixel to the left and the pixel
-    above of any pixel both lie in the column before its own: column by column, H + W - 1 of them, a
-    recurrence along the diagonals has all that it needs. The gaps are no pixels; what a recurrence
-    leaves there must not come back.""",
+    why=r""":math:`s` is the skewed map, :math:`x` the map of :math:`H \times W` pixels, :math:`r`
+    and :math:`c` row and column from 0. Row :math:`r` begins in column :math:`r`, so pixel
+    :math:`(r, c)` lies in column :math:`d = r + c`, one of :math:`H + W - 1`. Its neighbour to the
+    left, :math:`(r, c - 1)`, and the one above, :math:`(r - 1, c)`, both lie in column :math:`d -
+    1`: a recurrence that goes through the columns has, at each, all that its pixels need, and can
+    compute them at once.
+
+    No two pixels share a place, so unskewing is to read entry :math:`(r, r + c)` back. All other
+    entries are gaps; what a recurrence left there is no pixel and must not return.
+
+    The oracle moves entry by entry, in two loops, for maps whose entries all differ, wide, high and
+    of a single row or column. The gaps are then filled with :math:`-7`, and the map must come back
+    the same.""",
+    assumptions={
+        "there are H + W - 1 columns": (
+            "with :math:`2W - 1`, right for squares, a map of 3 rows and 2 columns has 3 columns "
+            "and needs 4"
+        ),
+        "lower rows are moved further": (
+            "with row :math:`r` moved by :math:`H - 1 - r` the pixel above lies in column "
+            ":math:`d + 1`, which is computed later"
+        ),
+    },
 )
 @given(
     batch=st.sampled_from([(), (2,), (2, 3)]),
@@ -144,11 +163,32 @@ def _judge_layer(layer: Any, f: Tensor, hidden: Tensor, what: str) -> None:
     r"(h_r, c_r) = \operatorname{LSTM}(K^{ss} * h_{r-1} + K^{is} * f_r,\; c_{r-1}), \qquad "
     r"h_{-1} = c_{-1} = 0",
     sources=[f"{PIXELRNN}, §3.1, Equation 3", f"{PIXELRNN}, §3.3 and Figure 5"],
-    why="""A row's gates are what its own features say, plus what the hidden states of the row above
-    say, each pixel hearing its k neighbours there; the memory stays in its column. Written out pixel
-    by pixel and unit by unit, from the top row down, with nothing above the first and beside the
-    outermost, it is what the layer adds to its input. A gate of R must be made of R: each colour has
-    its own four.""",
+    why=r""":math:`f_r` are the features of row :math:`r`, :math:`h_r` and :math:`c_r` its hidden
+    states and memories. The masked convolution :math:`K^{is}` runs along the row, :math:`K^{ss}`
+    over :math:`k` neighbours in the row above; their sum gives four gates, and with :math:`c =
+    c_{r-1}` of the same column
+
+    .. math::
+
+        c_r = \sigma(f) \odot c + \sigma(i) \odot \tanh(g), \qquad h_r = \sigma(o) \odot \tanh(c_r)
+
+    This is a definition, and what can go wrong is in its details: what stands above the first row
+    and beside the outermost pixel, where the memory comes from, and how :math:`4h` channels are
+    cut. They come colour by colour, each with its own four gates. Cut into four equal pieces, the
+    gates of red would be made of green, which is drawn after it.
+
+    The oracle starts from the layer's input gates and weights and runs pixel by pixel and unit by
+    unit, without a convolution and with the exponential function of the standard library.""",
+    assumptions={
+        "states are zero outside the image": (
+            "if the outermost state were repeated, pixel :math:`(r, 0)` would hear :math:`(r - "
+            "1, 0)` by two taps"
+        ),
+        "the content g passes through tanh": (
+            "with one sigmoid for all four no memory ever becomes negative"
+        ),
+    },
+    sentence="a row LSTM layer is its equations, pixel by pixel",
     dtypes=("float64",),
 )
 @given(image=IMAGES, kernel=st.sampled_from([1, 3, 5]))
@@ -174,10 +214,29 @@ def test_row_lstm_layer_is_its_equations_pixel_by_pixel(
     r"\overleftarrow{c}_{r,c+1}; \qquad f_{r,c} + W(\overrightarrow{h}_{r,c} + "
     r"\overleftarrow{h}_{r-1,c})",
     sources=[f"{PIXELRNN}, §3.2, Equation 3", f"{PIXELRNN}, §3.3 and Figure 5"],
-    why="""Skewing is only a way to compute many pixels at once. The plain recurrence visits them in
-    raster order, from the left and again from the right, hears the pixel above and the pixel beside,
-    and carries the memory along the row; the states of the second scan are those of the row above.
-    With nothing beyond the border: what runs on in the gaps of a skewed map must not be heard.""",
+    why=r"""Arrows tell the scan from the left from that from the right, :math:`f` are the layer's
+    features, :math:`W` its 1 x 1 convolution. The states of a pixel need those of the pixel above
+    and of the one beside. Raster order and the order of diagonals (``theory.skew_unskew``) both
+    respect this, and a recurrence has one solution, whatever order it is computed in.
+
+    Skewing adds gaps. Those to the left of a row must hold zero states: zero gates keep them so, as
+    :math:`\sigma(0) \cdot 0 + \sigma(0) \tanh 0 = 0` and the state-to-state convolution has no
+    bias. Those to its right are heard by no pixel. The scan from the right has seen the rest of its
+    row; so row :math:`r` adds its states of row :math:`r - 1`, all of which is past.
+
+    The oracle knows no diagonals and no gaps: two plain loops in raster order, rows run from the
+    left and then from the right, one pixel and one unit at a time.""",
+    assumptions={
+        "the gates are zero in the gaps": (
+            "skewed before the input convolution, whose bias fills them, states arise in the "
+            "gaps and enter each row but the first from the left"
+        ),
+        "the second scan is moved down by a row": (
+            "added where it stands it tells :math:`(r, c)` of :math:`(r, c + 1)`, which is drawn "
+            "later"
+        ),
+    },
+    sentence="a diagonal BiLSTM layer is two scans in raster order",
     dtypes=("float64",),
 )
 @given(image=IMAGES)
@@ -231,10 +290,23 @@ KINDS = ("RowLSTM", "DiagonalBiLSTM")
     r"\text{steps}(\text{row LSTM}) = H, \qquad \text{steps}(\text{diagonal BiLSTM}) = H + W - 1 "
     r"\text{ for each of two scans}",
     sources=[f"{PIXELRNN}, §3.1 and §3.2", "CS182 2021 L17, 'PixelRNN'"],
-    why="""What a recurrent network costs in time is how often it must wait for itself. A row LSTM
-    waits once for each row, as a row's states depend on the row above alone. In the diagonal LSTM a
-    pixel waits for the one to the left and the one above, so a diagonal is the most that can be done
-    at once, and an image has H + W - 1 of them. Neither number depends on the batch.""",
+    why="""A recurrent network must wait for itself, and its least time is the longest chain of
+    states of which each needs the one before. In a row LSTM a row's states need the row above
+    alone: chains have length :math:`H`, and :math:`H` steps, each of a whole row, suffice. In the
+    diagonal LSTM a state needs the pixel above and the one beside. A chain goes down or aside at
+    each link; the longest, from corner to corner, has :math:`H + W - 1` pixels. The pixels of one
+    diagonal do not need each other, so as many steps suffice.
+
+    A network that loops over images, or pads to a square, computes the right values, and only a
+    count finds it. Hooks count how often each cell runs during one likelihood, for batches of one
+    and of three.""",
+    assumptions={
+        "no state of a row LSTM needs another of its row": (
+            "with a tap on the left neighbour as well as on :math:`k = 3` above, the longest "
+            "chain has :math:`2(H - 1) + W` states"
+        ),
+    },
+    sentence="cells run once for each row or diagonal",
     effort=0.4,
 )
 @given(
@@ -302,13 +374,31 @@ def _judge_field(build: Callable[[], Any], predicted: Tensor, what: str) -> None
     r"\{(r, c') : c - a - bL \le c' < c\} \cup \bigcup_{m \ge 1} \{(r - m, c') : "
     r"c - a - b(L + m) \le c' \le c + a + b(m - 1)\}",
     sources=[f"{PIXELRNN}, §3.1 and Figure 4"],
-    why="""The states of a row hear k neighbours of the row above, b on each side, so what is seen
-    widens by b columns a row: a triangle, which no number of layers opens further on the right, as
-    all else that they do in a row goes to the left. The first convolution, of radius a, adds its
-    window, and L layers their L convolutions along the row. PixelCNN's view widens as fast, but by
-    a layer for each row; here a single layer climbs to the top of the image. Prediction, Boolean
-    algebra and network agree.""",
-    assumptions=["the first kernel is larger than 1, and no smaller than the others"],
+    why="""Radii are :math:`a` of the first convolution and :math:`b` of the kernels in :math:`L`
+    layers. Row :math:`r - m` is seen through paths of few kinds of steps: the first convolution, up
+    to :math:`a` to either side if it goes up, to the left only if it stays in its row; one
+    convolution along the row in each layer, up to :math:`b` to the left; and :math:`m` rows to
+    climb, by states, up to :math:`b` to either side, or by the first convolution.
+
+    Furthest to the left lead the first convolution in its own row and :math:`m` steps of the state:
+    :math:`a + bL + bm`. To the right only climbing leads: one row by the first convolution and the
+    others by states, :math:`a + b(m - 1)`, in one layer as in many. All between is reached.
+    PixelCNN's view widens as fast, but needs a layer for each row it climbs.
+
+    The prediction from coordinates, the documented field (Boolean algebra), and what the network's
+    logits change with must agree.""",
+    assumptions={
+        "the first kernel is larger than 1": (
+            "with :math:`a = 0` and one channel the mask leaves no tap of the first convolution, "
+            "and nothing is seen"
+        ),
+        "the first kernel is no smaller than the others": (
+            "with :math:`a = 1` and :math:`b = 3` the state alone reaches :math:`c + 2` in the "
+            "row above, from features that know their left neighbour, where :math:`c + 1` is "
+            "predicted"
+        ),
+    },
+    sentence="a row LSTM sees exactly the predicted triangle",
     dtypes=("float64",),
     effort=0.3,
 )
@@ -340,13 +430,27 @@ def test_row_lstm_sees_exactly_the_predicted_triangle(
     r"\{\text{all before } (r, c)\} \setminus \{\text{the last colour of } (r - 1, W - 1) "
     r"\text{ if } c + a < W - 1\}",
     sources=[f"{PIXELRNN}, §3.2 and Figure 4", "measured: the paper counts the whole past as seen"],
-    why="""At (r, c) the scans bring together the features of all rows above and of this row up to c.
-    But those features come from a mask-A convolution, in which no pixel knows its own last colour:
-    that is known to later pixels within a columns alone. For the end of the row above these lie at the
-    end of row r, so until c is within a of it the very last entry drawn is missing (of a colour
-    image B alone: the features of B know R and G), and more layers do not help: they never look right in their row.
-    Everything else is seen by one layer. Prediction, Boolean algebra and network agree.""",
-    assumptions=["the first kernel is larger than 1", "one layer or more"],
+    why=r"""The two scans bring to :math:`(r, c)` the features of all rows above, and of its own row
+    up to :math:`c`. Features come from a mask-A convolution of radius :math:`a`: they know pixels
+    before their own within :math:`a`, and not their own last colour.
+
+    So the last colour of a pixel is heard through a later pixel within :math:`a` of it, if one lies
+    in what is brought together. For most there is one: the neighbour to the right, or the one below
+    the end of a higher row. The end of the row above, :math:`(r - 1, W - 1)`, is followed by row
+    :math:`r` alone, and the features that know it stand in the columns from :math:`W - 1 - a` on:
+    heard if :math:`c \ge W - 1 - a`, else not. A further layer does not help, as it looks to the
+    right in no row but those above. Of a colour image blue alone is missing, since the features of
+    blue know red and green.
+
+    The prediction, the documented field (Boolean algebra) and the dependences of the network must
+    agree.""",
+    assumptions={
+        "the first kernel is larger than 1": (
+            "with :math:`a = 0` and one channel the mask leaves no tap of it, and nothing is seen"
+        ),
+        "one layer or more": "without any, only the window of the first convolution is seen",
+    },
+    sentence="a diagonal BiLSTM misses exactly the end of the row above",
     dtypes=("float64",),
     effort=0.3,
 )
@@ -407,14 +511,31 @@ def _judge_draws(naive: Any, fast: Any, what: str) -> None:
 @claim(
     "theory.recurrent_sampler_is_naive",
     r"\texttt{cached}(g) = \texttt{naive}(g) \text{ draw for draw}, \qquad "
-    r"\text{steps} = \#\text{draws} \ \text{in place of}\ \#\text{draws} \times H "
+    r"\text{steps of a cell} \le \#\text{draws} \ \text{in place of}\ \#\text{draws} \times H "
     r"\text{ or } \times (H + W - 1)",
     sources=[f"{PIXELRNN}, §3.1 and §3.2"],
-    why="""States of rows that are full, or of pixels that are drawn, never change again, so a sampler
-    may keep them, and each draw costs every cell a single step in place of a pass over the image. It
-    must not show: it draws from the same conditionals, and from one generator both samplers draw the
-    same levels and leave it in the same state, for samples and for completions. A state kept too early lacks the last draw, one kept at
-    the border of a row or of an earlier batch is another image's; equality finds all of them.""",
+    why="""The states of a full row, or of drawn pixels, depend on the past alone and never change
+    again; a sampler may keep them. A draw then costs each cell at most one step, where the naive
+    sampler runs over the image, :math:`H` or :math:`H + W - 1` steps, for each.
+
+    Induction over the draws: from equal levels both compute equal probabilities, and draw from
+    generators in equal states :math:`g` by the same call. So samples and completions are equal
+    number by number, and the generators end in the same state. A state kept too early lacks the
+    last draw; one kept at the border of a row, or from the batch before, is another image's.
+
+    The oracle is the naive sampler, which asks for all logits anew at every draw. The conditionals
+    from which the cache drew are recorded, and compared with one pass over the finished images;
+    hooks count the steps of the cells.""",
+    assumptions={
+        "no kept state knows of what is drawn later": (
+            "with the scan from the right not moved down, the states of a row change with each "
+            "pixel that is drawn in it"
+        ),
+        "a cache starts every batch afresh": (
+            "states left over from the batch before stand above the first row of the next"
+        ),
+    },
+    sentence="cached samplers draw what the naive one draws",
     dtypes=("float64",),
     effort=0.3,
 )

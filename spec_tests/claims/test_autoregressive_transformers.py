@@ -103,11 +103,29 @@ def _judge_weights(pieces: Any, blocks: Any, allowed: Tensor, what: str) -> None
     r"\{s : a_{ts} > 0\} = \{s \le t : s \in M_{b(t)}\}, \qquad M_b = \text{block } b \text{ and the "
     r"one before (1-D), or its rectangle with a halo above and beside (2-D)}",
     sources=[f"{PARMAR}, §3.3 and Figure 2", f"{LECTURE}, query and memory blocks"],
-    why="""A whole block shares one memory, so what a position reads depends on where it lies in its
-    block: the first of a 1-D block looks back a full block, the last of it nearly two. In 2-D the
-    order of generation must follow the blocks, for then everything above and to the left of a block
-    has been drawn, and what lies to its right has not, though raster order would have it so. Blocks
-    at the border are smaller; nothing is padded.""",
+    why="""Positions are counted in the order of generation, :math:`a_{ts}` is the weight that
+    :math:`t` gives to :math:`s`, :math:`b(t)` the block of :math:`t`. All of a block shares one
+    memory :math:`M_b`, which makes its scores one dense product; so what a position reads depends
+    on where it lies. With blocks of :math:`l`, the first of a block reads back a whole block, the
+    last nearly two.
+
+    In 2-D the order of generation must follow the blocks. Then all above a block and to its left
+    has been drawn, and what lies to its right in the same rows has not, though raster order would
+    have it so; a halo to the right counts above the block only. Blocks at the border are smaller,
+    and nothing is padded.
+
+    With unit vectors for values the output is the matrix of weights itself. The oracle lists the
+    pairs from rows and columns, one by one; weights must be zero outside them, and inside those of
+    a dense softmax.""",
+    assumptions={
+        "in 2-D images are generated block by block": (
+            "in raster order, pixel (1, 1) of a left block of 2 x 2 is drawn after (0, 2), which "
+            "reads it through its halo"
+        ),
+        "within a block the past alone is read": (
+            "the first position of a block would else read the last"
+        ),
+    },
 )
 @given(case=stratified([st.sampled_from(LINES), st.sampled_from(RECTANGLES)]))
 def test_each_position_reads_its_memory_block_and_nothing_else(
@@ -148,10 +166,33 @@ def _reach(pairs: Tensor, layers: int) -> Tensor:
     r"R_{tj} = \bigl[j < t \,\wedge\, \lfloor t / l \rfloor - \lfloor (j + 1) / l \rfloor \le L\bigr]"
     r"\quad\text{(1-D, } L \text{ layers)}",
     sources=[f"{PARMAR}, §3.3", "contracts.md, autoregressive_model.receptive_field"],
-    why="""A layer sees one block back, and so do the positions that it reads: L layers see L blocks
-    back, although no layer ever computes a score that far. The shift by one moves everything: a
-    position is given the level before it, so what the block before offers begins one position
-    earlier still. In 2-D the reach is found by walking.""",
+    why=r"""Let :math:`P_{ts}` say whether one layer lets :math:`t` read :math:`s`: in 1-D, if
+    :math:`s \le t` and their blocks of length :math:`l` are the same or neighbours. A stack of
+    :math:`L` layers lets information pass from :math:`s` to :math:`t` if there is a chain of
+    :math:`L` such reads, so by the Boolean power :math:`P^L`. A chain goes back at most one block
+    at a link, and may stay; any :math:`s \le t` not more than :math:`L` blocks back is reached.
+
+    Position :math:`s` is given the level that was drawn at :math:`s - 1`. Hence
+
+    .. math::
+
+        R_{tj} = (P^L)_{t,\, j+1}
+
+    which is the statement, with :math:`j + 1 \le t` written as :math:`j < t`. No layer computes a
+    score that far.
+
+    The oracle in 1-D is this formula; in 2-D it walks from reader to read, as many steps as there
+    are layers, over pairs that were listed from coordinates.""",
+    assumptions={
+        "one layer or more": (
+            "without a layer a position knows its own input :math:`x_{t-1}` and nothing else, "
+            "which is less than the formula says"
+        ),
+        "each position reads itself, or has a residual connection": (
+            "if blocks read the block before alone, two layers reach what is two blocks back and "
+            "nothing between"
+        ),
+    },
     effort=0.5,
 )
 @given(
@@ -219,11 +260,30 @@ def _growing(pieces: Any, kind: str, times: int) -> tuple[int, Any]:
     r"\#\{(t, s) : a_{ts} > 0\} = \alpha T + \beta \;\text{(local)}, \qquad \tfrac12 T (T + 1)"
     r"\;\text{(full)}",
     sources=[f"{PARMAR}, §3.3", f"{VASWANI}, Table 1"],
-    why="""Full attention pays for all pairs, and an image of twice the side has four times the
-    positions and sixteen times the pairs. With a fixed block each position pays for its memory, so
-    the pairs, everything that is computed for them and the largest tensor grow as the image does. A
-    mask alone saves nothing: a (T, T) matrix that is thrown away afterwards was computed and stored.
-    Every number that any operation returns is counted.""",
+    why=r"""In blocks of :math:`l` positions every block but the first has :math:`l^2` pairs with
+    the block before it and :math:`l (l + 1) / 2` within itself. With :math:`T / l` blocks that is
+
+    .. math::
+
+        \frac{T}{l} \Bigl(l^2 + \frac{l (l + 1)}{2}\Bigr) - l^2 = \frac{3 l + 1}{2}\, T - l^2
+
+    :math:`\alpha T + \beta` with an :math:`\alpha` that depends on the block alone; in 2-D
+    likewise, block by block. Full attention has :math:`T (T + 1) / 2` pairs, and twice the side of
+    an image is sixteen times as many.
+
+    A mask saves nothing: a matrix of all pairs that is thrown away was computed and stored. So the
+    test counts every number that any operation returns, and the largest tensor, for images that
+    grow three times by the same piece. A straight line has equal steps; the count does not depend
+    on the machine.""",
+    assumptions={
+        "the block, and the halo, stay as they are while the image grows": (
+            "with :math:`l = T` there is one block, and all :math:`T (T + 1) / 2` pairs"
+        ),
+        "the image grows by whole blocks": (
+            "with :math:`l = 2` there are 10, 13 and 17 pairs for 4, 5 and 6 positions: a line "
+            "in steps of whole blocks only"
+        ),
+    },
     effort=0.25,
 )
 @given(
@@ -265,9 +325,27 @@ def test_local_attention_costs_a_fixed_amount_for_each_position(
     "theory.block_as_large_as_image_is_full_attention",
     r"l \ge T \;\Rightarrow\; \operatorname{local}_l(q, k, v) = \operatorname{causal}(q, k, v)",
     sources=[f"{PARMAR}, §3.3"],
-    why="""One block holds everything, its memory is itself, and the mask within it is the causal
-    one; in 2-D the order of generation is raster order again. Whatever a block has beyond the image
-    must not count: a padded key has a score of zero, and takes its share of the weights.""",
+    why=r"""With :math:`l \ge T` there is one block, no block before it, and its memory is itself.
+    Within a block :math:`t` reads :math:`s \le t`: the same scores and the same softmax as causal
+    attention. In 2-D a rectangle as large as the image leaves raster order as it is, and a halo
+    around it holds no pixel.
+
+    Nothing beyond the image may count. A block is easily filled up with zeros to its full length;
+    but a key of zeros has the score 0, not minus infinity, and takes a share of the weights from
+    those that are there.
+
+    The oracle is a dense softmax over :math:`s \le t`, for images smaller than the block by up to
+    three rows and columns. Then two transformers of the same weights, one with the block in a line
+    and one with the rectangle, must give the same logits, and document the full past.""",
+    assumptions={
+        "nothing is read beyond the image": (
+            "beside one real key of score 0 a padded one takes half of the weight"
+        ),
+        "the block and the one before hold the image": (
+            "for :math:`l = 1` and :math:`T = 3` the last position does not read the first; in a "
+            r"line :math:`l \ge T / 2` would do"
+        ),
+    },
     effort=0.5,
 )
 @given(
@@ -329,10 +407,30 @@ def _closest(points: Tensor) -> tuple[float, int, int]:
     r"h^{l+1} = \operatorname{layer}_l(h^l), \quad h_1 = \dots = h_T \Rightarrow "
     r"\operatorname{layer}_l(h)_1 = \dots = \operatorname{layer}_l(h)_T",
     sources=[f"{PARMAR}, §3.1 and Figure 1", f"{LECTURE}, 'position encodings are 3-dimensional'"],
-    why="""Attention is an average over a set: without positions a transformer could not tell left
-    from above, or red from blue. So every sub-pixel is told its row, column and channel, no two the
-    same; but once, at the first layer. Later layers are given what the layer before has made of it
-    and nothing more: fed one and the same token everywhere, they return one and the same token.""",
+    why=r"""Attention is an average of values with weights from keys, and does not change when the
+    positions that are read are put in another order. Without a code of its place, a pixel's past
+    would be a bag of levels. So row, column and channel :math:`(r, c, k)` get a code :math:`P`, no
+    two the same. Half of it are sines and cosines of :math:`r`, half of :math:`cC + k` with
+    :math:`C` channels; the fastest wave turns by one radian a step, and as :math:`2\pi` is
+    irrational no two integers meet on the circle.
+
+    The code is added once, to the levels: :math:`h^1` is what the first layer is given, and each
+    later :math:`h^{l+1}` what the layer before returned. Given one token everywhere a layer
+    averages equal values, with weights that sum to one, and must return one token everywhere.
+
+    The test measures the least distance between codes, compares what hooks see enter and leave, and
+    feeds equal tokens.""",
+    assumptions={
+        "coordinates are coded side by side": (
+            "the sum of a code of the row and the same code of the column is one for (1, 2) and "
+            "(2, 1)"
+        ),
+        "for equal tokens, the weights of every position sum to one": (
+            "with a padded key of value zero each position keeps another share, and equal tokens "
+            "part"
+        ),
+    },
+    sentence="every place has its code, and the first layer alone is told",
     effort=0.5,
 )
 @given(
@@ -417,10 +515,26 @@ def _counted(model: Any, action: Callable[[], Tensor]) -> tuple[Tensor, list[int
     r"\texttt{transformer\_sample}(g) = \texttt{sample}(g) \;\text{ draw for draw}, \qquad T \text{ "
     r"positions a layer instead of } T^2",
     sources=[f"{PARMAR}, §4", f"{VASWANI}, §3.2.3"],
-    why="""In a causal stack what a position computes depends on the past alone, so its key and value
-    at every layer are final when it is drawn, and may be kept. Each step then computes one position:
-    T in all, where the naive sampler computes all T at each of T steps. From generators in one state
-    both draw the same numbers, for every class, for completions and in super-resolution.""",
+    why="""In a causal stack what position :math:`t` computes depends on positions up to :math:`t`,
+    layer by layer. Its key and value are thus final when step :math:`t` is made, and may be kept:
+    the step computes one position at each layer and reads the kept ones. That is :math:`T`
+    positions a layer in all, where the naive sampler computes :math:`T` at each of :math:`T` steps.
+
+    Both sum the same terms, so the probabilities are equal, up to rounding; from generators
+    :math:`g` in equal states the same call draws equal levels, and by induction equal images.
+
+    The oracle is the naive sampler: full passes of the model. It is compared for images, classes,
+    completions and super-resolution, and for local attention in both forms, where a step must read
+    what its block's memory holds, no less and no more. A hook counts the positions that each layer
+    computes. Weights are enlarged, so that what was drawn before matters.""",
+    assumptions={
+        "the stack is causal": (
+            "without a mask the keys of early positions change with every level drawn"
+        ),
+        "the code of a position does not depend on how many follow": (
+            "counted from the end, all positions shift at each step, and every key with them"
+        ),
+    },
     dtypes=("float64",),
     effort=0.25,
 )
@@ -495,10 +609,30 @@ def _redrawn(build: Callable[[], Any]) -> Iterator[Any]:
     r"\frac{\partial\, \ell_i}{\partial\, s_j} \ne 0 \;\text{ for all } i, j, \qquad "
     r"\frac{\partial\, \ell_i}{\partial\, x_j} = 0 \;\text{ for all } j \ge i",
     sources=[f"{PARMAR}, §3.2 and §5.3", f"{LECTURE}, 'Superresolution'"],
-    why="""The small image is given beforehand, so nothing of it is ever masked: from the first pixel
-    on, each conditional may use all of it, in the attention from decoder to encoder itself and not
-    by way of a feature that happens to have seen the rest. Of the large image a pixel still sees
-    its past alone: whoever makes the small image from the target inside the model lets it leak.""",
+    why=r"""The model is :math:`p(x \mid s) = \prod_i p(x_i \mid x_{<i}, s)`, with :math:`\ell_i`
+    the logits of :math:`x_i`, and :math:`i` counted in the order of generation. The small image
+    :math:`s` is given beforehand, so any function of all of it may enter each factor, the first one
+    too. Cross-attention is a softmax over all features of :math:`s` without a mask: every weight is
+    positive, and for weights in general position every logit changes with every entry.
+
+    The large image keeps its order. If the model computed :math:`s` from :math:`x` inside, the
+    derivative in :math:`x_j` would gain the path
+
+    .. math::
+
+        \frac{\partial \ell_i}{\partial s} \frac{\partial s}{\partial x_j} \ne 0
+        \quad \text{also for } j \ge i
+
+    and the pixels would see themselves. The test changes each entry of both images by itself. It
+    includes encoders without a layer, whose features know one entry each, so that the attention
+    itself must read them all; and it probes that layer alone.""",
+    assumptions={
+        "the small image is not computed from the target inside the model": (
+            "with :math:`s = x` for one binary pixel the model may give it all the probability, "
+            "and both values sum to 2"
+        ),
+        "weights in general position": "with values of zero nothing of the small image is heard",
+    },
     dtypes=("float64",),
     effort=0.25,
 )
@@ -572,11 +706,33 @@ def _log_odds(logits: Tensor) -> Tensor:
     r"\log \frac{\Pr[x \le k]}{\Pr[x > k]} = \frac{v_k + h - \mu}{s}\;(M = 1), \qquad "
     r"\Pr[x \le k] = \sum_m \pi_m\, \sigma\!\Bigl(\frac{v_k + h - \mu_m}{s_m}\Bigr)",
     sources=[f"{PARMAR}, §3.4", "Salimans et al. 2017, 'PixelCNN++', equation 2"],
-    why="""To a softmax the levels are names: 254 is as far from 255 as from 0, and each has weights
-    of its own. The mixture puts them on a line: the log-odds of being at most k are affine in k with
-    one logistic, a law of two numbers for any K, so a level that was never seen still gets the mass
-    of its neighbours. Masses add up to one, the ends take the tails, and the size of the head does
-    not depend on K; a softmax has K - 1 free numbers, and log-odds that bend.""",
+    why=r"""Level :math:`k` is the bin around :math:`v_k = 2k/(K - 1) - 1` of half-width :math:`h =
+    1/(K - 1)`, and each of :math:`M` logistics, of weight :math:`\pi_m`, mean :math:`\mu_m` and
+    scale :math:`s_m`, gives it the mass between its ends. A bin ends where the next begins and the
+    first has no lower end, so for :math:`k < K - 1` the masses up to :math:`k` telescope to the
+    second equation. For one logistic :math:`\sigma` is undone by the log-odds:
+
+    .. math::
+
+        \log \frac{\sigma(z)}{1 - \sigma(z)} = z, \qquad z = \frac{v_k + h - \mu}{s}
+
+    affine in :math:`k`, and two numbers fix the law for any :math:`K`. Levels lie on a line, and
+    one that was never seen gets its mass from its neighbours. To a softmax they are :math:`K` names
+    with weights of their own.
+
+    The oracle is the weighted sum of :math:`\sigma` at the edges. A softmax must bend, and the size
+    of the mixture's head not depend on :math:`K`.""",
+    assumptions={
+        "one component, for affine log-odds": (
+            "halves at the means -5 and 5 with scale 1 have the log-odds 0, 1.10 and 5.70 at 0, "
+            "5 and 10"
+        ),
+        "the outer bins take the tails": (
+            "cut off and renormalised, the mass of all levels up to :math:`k` is no difference "
+            r"of two :math:`\sigma`, and the log-odds bend at both ends"
+        ),
+    },
+    sentence="a mixture orders the levels, and a softmax does not",
     effort=0.5,
 )
 @given(levels=st.integers(3, 9), components=st.sampled_from([1, 2, 5]), n=st.sampled_from([1, 4]))

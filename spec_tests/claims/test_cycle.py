@@ -203,3 +203,28 @@ def test_both_maps_learn_from_both_cycles(
                 guarded(dtype, length=64, scale=size),
                 f"the gradient in {name}'s parameters",
             )
+
+
+@claim(
+    "cycle_consistency_loss.leaves_what_maps_hand_back",
+    r"G = F = \mathrm{id} \;\Rightarrow\; L(G, F) = 0 \text{ and } x, y \text{ stay as they are}",
+    sources=["contracts.md, cycle_consistency_loss"],
+    why=r"""The identity undoes itself, so no journey misses anything. What it returns is the caller's
+    own tensor, and so is what a map that only reshapes returns. A loss that writes its difference
+    into the reconstruction, to save memory, then writes zeros into the batch, and the rest of the
+    training step goes on with black images. The identity is no corner case: it is what residual
+    translators are initialised to, and what an identity loss asks for.""",
+    assumptions={
+        "both domains have items of one shape": "the identity is no map from vectors of 2 numbers "
+        "to vectors of 5, and nothing is said"
+    },
+)
+@given(x=normals((3, 2, 2)), y=normals((2, 2, 2)))
+def test_identity_maps_cost_nothing_and_their_batches_are_left_alone(
+    subject: Handle, device: str, dtype: torch.dtype, x: Tensor, y: Tensor
+) -> None:
+    kept = x.clone(), y.clone()
+    found = subject(torch.nn.Identity(), torch.nn.Identity(), x, y)
+    check.close(found, torch.zeros_like(found), guarded(dtype), "the loss of identity maps")
+    for name, now, before in zip("xy", (x, y), kept, strict=True):
+        check.equal(now, before, f"{name} after the call, which its map handed back,")

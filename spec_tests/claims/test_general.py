@@ -2,6 +2,8 @@ r"""The general claims: what the conventions of the contracts ask of every subje
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -147,6 +149,18 @@ def test_leaves_global_state_as_it_was(
             f"{name}'s global generator was reseeded: it ends in one state whatever "
             f"state it started from",
         )
+    check.that(
+        not _turns_autograd_on(lambda: outputs(probe, target, clone(case.inputs))),
+        "the call, within torch.no_grad(), left the grad mode on: the caller's block ends early",
+    )
+
+
+def _turns_autograd_on(call: Callable[[], Any]) -> bool:
+    """Whether autograd is on after a call that found it off; the call itself may refuse."""
+    with torch.no_grad():
+        with suppress(SubjectError, Violation):
+            call()
+        return torch.is_grad_enabled()
 
 
 def _training(target: Handle | Built) -> dict[str, bool]:
@@ -198,12 +212,16 @@ def test_gives_the_same_value_with_and_without_gradients(
 # Batches, modes, moves ---------------------------------------------------------------------------
 
 
+CROWD = 37  # items: more than a chunk of any usual size, and a multiple of none
+
+
 @general_claim(
     "item_by_item",
     r"f(x_{1..N})_i = f(x_{i:i})_1",
     why="""The items of a batch are independent: each gives alone what it gives among others, and a
     batch of one is a batch. Losses are means over the batch, so the mean over single items is the
-    loss of all.""",
+    loss of all. A batch of 37, which the items fill by turns, comes last: code that works through
+    its batch in chunks of 4, 8 or 32 has a shorter chunk there.""",
     draw=lambda contract: cases(contract, lambda probe: bool(probe.batched)),
 )
 def test_gives_item_by_item_what_it_gives_for_the_batch(
@@ -219,9 +237,22 @@ def test_gives_item_by_item_what_it_gives_for_the_batch(
         for key, axis in probe.batched.items():
             item[key] = item[key].narrow(axis, index, 1)
         singles.append(outputs(probe, target, item))
-    combine = torch.cat if probe.combine == "stack" else lambda parts: torch.stack(parts).mean(0)
-    joined = tuple(combine(list(parts)) for parts in zip(*singles, strict=True))
-    agree(probe, whole, joined, "of the batch, against its items one by one,")
+    agree(probe, whole, _together(probe, singles), "of the batch, against its items one by one,")
+    crowd = [index % len(singles) for index in range(CROWD)]
+    many = clone(case.inputs)
+    for key, axis in probe.batched.items():
+        at = torch.tensor(crowd, device=many[key].device)
+        many[key] = many[key].detach().index_select(axis, at)
+    expected = _together(probe, [singles[index] for index in crowd])
+    agree(probe, outputs(probe, target, many), expected, f"of a batch of {CROWD}")
+
+
+def _together(probe: Probe, singles: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """What the results of single items make of a batch."""
+    parts = zip(*singles, strict=True)
+    if probe.combine == "stack":
+        return tuple(torch.cat(list(part)) for part in parts)
+    return tuple(torch.stack(list(part)).mean(0) for part in parts)
 
 
 @general_claim(

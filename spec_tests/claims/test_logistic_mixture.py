@@ -88,13 +88,31 @@ def within(low: float, high: float) -> Any:
 
 @claim(
     "discretized_logistic_mixture.matches_cdf_differences",
-    r"\log p(k) = \log \sum_m \pi_m \left[\sigma\!\left(\frac{v_k + h - \mu_m}{s_m}\right) - "
-    r"\sigma\!\left(\frac{v_k - h - \mu_m}{s_m}\right)\right], \quad v_k = \frac{2k}{K-1} - 1,\ "
-    r"h = \frac{1}{K-1}",
+    r"\log p(k) = \log \sum_m \pi_m \left[\sigma\!\left(\frac{v_k + h - \mu_m}{s_m}\right) - \sigma\!\left(\frac{v_k - h - \mu_m}{s_m}\right)\right], "
+    r"\quad 0 < k < K - 1, \quad v_k = \frac{2k}{K-1} - 1,\ h = \frac{1}{K-1}",
     sources=[f"{SALIMANS}, equation 2"],
-    why="""The probability of a level is what the mixture's distribution function gains over its bin.
-    Far from the mean both values round to 0 or to 1, while their difference has a logarithm that is
-    perfectly ordinary; approximating it by the density is off by nats for narrow components.""",
+    why=r"""The logistic distribution of mean :math:`\mu` and scale s has the distribution
+    function :math:`\sigma((v - \mu)/s)`, with :math:`\sigma(z) = 1/(1 + e^{-z})`. The probability
+    of a level is what it gains over the level's bin, of half-width h around :math:`v_k`, and a
+    mixture adds these up with weights :math:`\pi_m`.
+
+    Far from the mean both values round to 0 or to 1, while the logarithm of their difference is an
+    ordinary number, by the identity
+
+    .. math::
+
+        \sigma(b) - \sigma(a) = \sigma(b)\, \sigma(-a)\, \bigl(1 - e^{-(b - a)}\bigr) .
+
+    Taking the density at the middle times 2h instead is 2.1 nats too low in the far tail of a
+    component with :math:`s = e^{-7}`, at 256 levels. The oracle is the plain difference in decimal
+    arithmetic of sixty digits, where nothing cancels that matters and nothing underflows; the outer
+    levels take their tails there too.""",
+    assumptions={
+        "the level is not the first or the last": (
+            r"at 256 levels, a component at :math:`\mu = -2` with :math:`s = 0.1` has nearly all its mass below "
+            ":math:`-1 - h`, and level 0, which owns it, would get nearly none"
+        ),
+    },
 )
 @given(
     drawn=stratified(
@@ -118,10 +136,21 @@ def test_is_the_logarithm_of_the_gain_of_the_distribution_function(
     r"p(0) = \sum_m \pi_m\, \sigma\!\left(\frac{-1 + h - \mu_m}{s_m}\right), \qquad p(K-1) = "
     r"\sum_m \pi_m\, \sigma\!\left(-\frac{1 - h - \mu_m}{s_m}\right)",
     sources=[f"{SALIMANS}, §2.1"],
-    why="""All mass below the first bin and above the last one belongs to them: pixels of 0 and 255
-    are more frequent than their neighbours, and what lay outside would be lost to every level. To
-    them alone: with thousands of levels the neighbours lie as close to the edge as makes no difference
-    to a threshold on the value, and have a bin like all others.""",
+    why=r"""Levels are places on [-1, 1], while a logistic lives on the whole line. Its mass
+    beyond the outer bins has to go to some level, or it is lost: :math:`\sum_k p(k) < 1`. It goes
+    to the nearest, as it does when values are clipped to 0 and 255, so that the first bin reaches
+    down to minus infinity and the last one up to infinity:
+
+    .. math::
+
+        p(0) = \int_{-\infty}^{-1 + h} f, \qquad p(K-1) = \int_{1 - h}^{\infty} f,
+
+    where f is the mixture's density. This is also why saturated pixels can be likelier than their
+    neighbours.
+
+    To the two of them alone: with thousands of levels the neighbours lie so close that a threshold
+    on the value takes them for an edge. The oracle for the edges is SciPy's log-sigmoid and
+    log-sum-exp; the neighbours are compared with the difference in sixty digits.""",
 )
 @given(
     drawn=stratified(
@@ -166,9 +195,26 @@ WIDE = within(-20, 20)
     "discretized_logistic_mixture.normalised",
     r"\sum_{k=0}^{K-1} p(k) = 1",
     sources=[f"{SALIMANS}, §2.1"],
-    why="""Neighbouring bins share an edge and the outer ones reach to infinity, so the differences
-    telescope to 1, whatever the weights, means and scales: a mass that is missing or counted twice
-    makes bits per dimension incomparable.""",
+    why=r"""Let F be the mixture's distribution function. Neighbouring bins share an edge,
+    :math:`v_k + h = v_{k+1} - h`, and the outer ones reach to infinity, so the gains telescope:
+
+    .. math::
+
+        F(-1 + h) + \sum_{k=1}^{K-2} \bigl[F(v_k + h) - F(v_k - h)\bigr] + 1 - F(1 - h) = 1,
+
+    whatever the weights, means and scales. A mass that is missing or counted twice makes bits per
+    dimension incomparable, and a sum above one lets a model buy likelihood.
+
+    All K levels are asked for and their probabilities added, with log-scales from -20 to 20 and
+    means far outside [-1, 1]. A floor under each probability, a bin cut at the border, or places of
+    levels that were rounded to single precision do not sum to one there.""",
+    assumptions={
+        "the bins adjoin, with h half the distance of two levels": (
+            "a half-width of 1/K leaves gaps: for K = 2, mean 0 and scale 1 the mass between "
+            "-1/2 and 1/2, 0.245, is lost"
+        ),
+        "the outer bins reach to infinity": "cut off at -2 and 2, the two bins of the same example hold 0.76",
+    },
     dtypes=("float64",),
 )
 @given(
@@ -199,12 +245,32 @@ def test_probabilities_of_all_levels_sum_to_one(
 
 @claim(
     "discretized_logistic_mixture.limit_of_small_scale",
-    r"s \to 0: \quad p(k) \to [\,|v_k - \mu| < h\,], \qquad \log p(k) \simeq -\delta_k / s "
-    r"\text{ at a distance } \delta_k \text{ from the bin}",
+    r"s \to 0: \quad p(k) \to [\,|v_k - \mu| < h\,], \qquad \log p(k) \simeq -\delta_k / "
+    r"s \text{ for } \delta_k = |v_k - \mu| - h > 0",
     sources=[f"{SALIMANS}, §2.1"],
-    why="""A component narrower than its bin is a point mass: a network that is certain must be able
-    to say so at a cost of zero, and one that is certain and wrong must pay in proportion to its
-    error, which a floor under the probability or under the scale hides.""",
+    why=r"""For one component, the mass of a bin that does not hold the mean is a difference of
+    two tails, of which the nearer edge, at a distance :math:`\delta_k`, has all but a vanishing
+    part:
+
+    .. math::
+
+        p(k) = \sigma(-\delta_k / s) - \sigma(-(\delta_k + 2h)/s) = e^{-\delta_k / s}\,(1 + o(1)) .
+
+    The bin that holds the mean gets the rest, which tends to 1. So a component narrower than its
+    bin is a point mass: a network that is certain must be able to say so at a cost of zero, and one
+    that is certain and wrong must pay in proportion to its error. A floor under the probability or
+    the scale hides both.
+
+    With log-scales from -20 to -14, the log-probability of every level is compared with 0 or
+    :math:`-\delta_k / s`, which takes no sigmoid at all.""",
+    assumptions={
+        "the mean does not lie on an edge": "there the two neighbouring levels have probability 1/2 each, at any small scale",
+        "one component": (
+            "in a mixture the cost of a level is that of the component with the least "
+            r":math:`\delta_k / s_m`, and the limit inside a bin is the weight of the components "
+            "in it"
+        ),
+    },
 )
 @given(
     level=stratified([st.just(place) for place in ("first", "inner", "last")]),
@@ -232,11 +298,25 @@ def test_narrow_component_is_a_point_mass(
 
 @claim(
     "discretized_logistic_mixture.mixture_weights_shift_invariant",
-    r"p(k; a + c) = p(k; a), \qquad \pi = \mathrm{softmax}(a)",
+    r"p(k; a + c) = p(k; a), \qquad \pi_m = \operatorname{softmax}(a)_m = e^{a_m} \Big/ "
+    r"\sum_j e^{a_j}",
     sources=[f"{SALIMANS}, §2.1", "contracts.md, discretized_logistic_mixture"],
-    why="""The network gives one number for each component, which need not be the logarithm of a
-    probability: adding a constant to all of an item's numbers leaves their softmax as it was. With
-    one component the number says nothing at all.""",
+    why=r"""The network gives one number :math:`a_m` for each component, which need not be the
+    logarithm of a probability. A constant that is added to all of them cancels in
+
+    .. math::
+
+        \pi_m = \frac{e^{a_m + c}}{\sum_j e^{a_j + c}} = \frac{e^{a_m}}{\sum_j e^{a_j}},
+
+    and with a single component the number says nothing at all. Code that takes the numbers for
+    normalised log-weights multiplies all probabilities by :math:`e^c`: the model buys likelihood by
+    raising c, and training finds that out at once.
+
+    The layer is its own oracle: each item's log-weights get a constant of their own, up to
+    hundreds, where exponentials that were not shifted overflow, and no log-probability may move.""",
+    assumptions={
+        "one constant for all components of an item": r"0 and :math:`\log 3` added to two equal log-weights make them 1/4 and 3/4",
+    },
 )
 @given(
     drawn=mixtures(means=within(-1, 1), log_scales=within(-2, 2)),
@@ -259,9 +339,28 @@ def test_adding_a_constant_to_the_log_weights_changes_nothing(
     "discretized_logistic_mixture.finite_everywhere",
     r"|\log p(k)| < \infty, \quad |\nabla \log p(k)| < \infty, \qquad \log p(k) \le 0",
     sources=["contracts.md, discretized_logistic_mixture", f"{SALIMANS}, their published code"],
-    why="""The logarithm of the mass is finite wherever the scale is: of the order of the distance to
-    the mean in scales. A difference of two rounded sigmoids is 0 there, its logarithm minus infinity
-    and its gradient NaN, also where a ``where`` hides the value.""",
+    why=r"""With :math:`a < b` the two edges of a bin in scales from the mean, the logarithm of
+    its mass is
+
+    .. math::
+
+        \log \sigma(b) + \log \sigma(-a) + \log\bigl(1 - e^{-(b - a)}\bigr),
+
+    and every term is finite: :math:`\log \sigma(z) \ge -|z| - \log 2`. The value is of the order of
+    the distance to the mean in scales, its slope in the mean at most :math:`1/s`. A difference of
+    two rounded sigmoids is 0 there, its logarithm minus infinity and its gradient NaN; a ``where``
+    that picks another branch hides the value and not the gradient, as zero times an infinite slope
+    is NaN.
+
+    Means reach to ten thousand and log-scales from -20 to 20, the levels include both edges, and
+    value and gradient in all three inputs must be finite. A probability cannot exceed one, so that
+    the value is at most 0.""",
+    assumptions={
+        "the scale has a reciprocal": (
+            "at a log-scale of -710, :math:`1/s` overflows in double precision, and at -89 in "
+            "single"
+        ),
+    },
 )
 @given(
     drawn=stratified(
@@ -290,12 +389,33 @@ def test_value_and_gradient_are_finite_at_any_scale_and_distance(
 
 @claim(
     "discretized_logistic_mixture.far_gradient_pulls_the_mean",
-    r"\frac{\partial \log p(k)}{\partial \mu} \to \frac{\mathrm{sign}(v_k - \mu)}{s} \quad\text{as } "
-    r"|v_k - \mu| / s \to \infty",
+    r"\frac{\partial \log p(k)}{\partial \mu} \to \frac{\mathrm{sign}(v_k - \mu)}{s} "
+    r"\quad\text{as } |v_k - \mu| / s \to \infty",
     sources=[f"{SALIMANS}, equation 2"],
-    why="""The tails of a logistic are exponential, so an item far from the only mean pulls it with
-    the constant force 1/s. A floor under the probability takes the force away exactly where the
-    prediction is worst, and nothing is learned from the outlier.""",
+    why=r"""For one component, with :math:`a < b` the edges of the bin in scales from the mean,
+    use :math:`\sigma' = \sigma (1 - \sigma)`:
+
+    .. math::
+
+        \frac{\partial}{\partial \mu} \log\bigl[\sigma(b) - \sigma(a)\bigr]
+        = -\frac{\sigma'(b) - \sigma'(a)}{s\,[\sigma(b) - \sigma(a)]} = \frac{\sigma(a) + \sigma(b) - 1}{s} .
+
+    Far above the mean both sigmoids tend to 1, far below to 0: an item pulls the mean with the
+    constant force :math:`1/s`, however far it is. The tails are exponential; Gaussian ones would
+    pull ever harder. A floor under the probability takes the force away exactly where the
+    prediction is worst, and nothing is learned from the outlier.
+
+    The mean is put at 600 or -600, and autograd's gradient compared with :math:`\pm 1/s`.""",
+    assumptions={
+        "the bin ends on the side of the mean": (
+            "the last level reaches to infinity: with the mean at 600 its probability is 1 and "
+            "the force 0"
+        ),
+        "one component": (
+            "in a mixture each is pulled by :math:`1/s_m` times its share of the item's "
+            "probability, and the shares sum to one"
+        ),
+    },
 )
 @given(
     levels=stratified([st.just(count) for count in (2, 5, 256)]),

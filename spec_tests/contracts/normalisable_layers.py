@@ -53,12 +53,15 @@ _MAKES: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "tall": (lambda bias: nn.Linear(2, 5, bias=bias), (4, 2)),
     "one output": (lambda bias: nn.Linear(4, 1, bias=bias), (3, 4)),
     "one input": (lambda bias: nn.Linear(1, 4, bias=bias), (3, 1)),
-    "conv": (lambda bias: nn.Conv2d(2, 5, (3, 2), stride=2, padding=1, bias=bias), (3, 2, 5, 4)),
+    "conv": (
+        lambda bias: nn.Conv2d(2, 5, (3, 2), stride=(2, 1), padding=(1, 0), bias=bias),
+        (3, 2, 5, 4),
+    ),
     "grouped": (lambda bias: nn.Conv2d(4, 6, 2, dilation=2, groups=2, bias=bias), (3, 4, 5, 4)),
     "pointwise": (lambda bias: nn.Conv2d(3, 4, 1, bias=bias), (2, 3, 5, 4)),
     "transposed": (
         lambda bias: nn.ConvTranspose2d(
-            2, 5, (3, 2), stride=2, padding=1, output_padding=1, bias=bias
+            2, 5, (3, 2), stride=(2, 1), padding=(1, 0), output_padding=(1, 0), bias=bias
         ),
         (3, 2, 4, 3),
     ),

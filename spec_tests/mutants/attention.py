@@ -47,7 +47,7 @@ def nothing_masked(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return scores.softmax(-1)
+            return scores.softmax(-1)  # wrong: masked first
 
     return Mutant(config)
 
@@ -58,7 +58,7 @@ def mask_transposed(config: Any) -> Any:
 
     class Mutant(Attention):
         def hidden(self, scores: Tensor) -> Tensor:
-            return torch.ones_like(scores, dtype=torch.bool).tril(-1)
+            return torch.ones_like(scores, dtype=torch.bool).tril(-1)  # wrong: triu(1)
 
     return Mutant(config)
 
@@ -69,7 +69,7 @@ def scores_multiplied_by_the_mask(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return scores.tril().softmax(-1)
+            return scores.tril().softmax(-1)  # wrong: -inf, not 0
 
     return Mutant(config)
 
@@ -80,7 +80,7 @@ def masked_by_minus_ten(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return (scores - 10.0 * self.hidden(scores)).softmax(-1)
+            return (scores - 10.0 * self.hidden(scores)).softmax(-1)  # wrong: -inf
 
     return Mutant(config)
 
@@ -94,7 +94,7 @@ def value_masked_but_not_the_normaliser(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return scores.softmax(-1).tril()
+            return scores.softmax(-1).tril()  # wrong: mask before softmax
 
     return Mutant(config)
 
@@ -105,7 +105,7 @@ def sigmoid_weights(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return scores.sigmoid().tril()
+            return scores.sigmoid().tril()  # wrong: softmax of what is seen
 
     return Mutant(config)
 
@@ -119,7 +119,8 @@ def softmax_over_the_queries(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return scores.masked_fill(self.hidden(scores), float("-inf")).softmax(-2)
+            seen = scores.masked_fill(self.hidden(scores), float("-inf"))
+            return seen.softmax(-2)  # wrong: softmax(-1)
 
     return Mutant(config)
 
@@ -130,7 +131,7 @@ def own_position_hidden(config: Any) -> Any:
 
     class Mutant(Attention):
         def hidden(self, scores: Tensor) -> Tensor:
-            later = torch.ones_like(scores, dtype=torch.bool).triu(0)
+            later = torch.ones_like(scores, dtype=torch.bool).triu(0)  # wrong: triu(1)
             first = torch.zeros_like(later)
             first[..., 0, 0] = True
             return later & ~first
@@ -145,7 +146,7 @@ def window_of_three(config: Any) -> Any:
     class Mutant(Attention):
         def hidden(self, scores: Tensor) -> Tensor:
             everything = torch.ones_like(scores, dtype=torch.bool)
-            return everything.triu(1) | everything.tril(-3)
+            return everything.triu(1) | everything.tril(-3)  # wrong: triu(1) alone
 
     return Mutant(config)
 
@@ -156,7 +157,7 @@ def heads_by_a_reshape(config: Any) -> Any:
 
     class Mutant(Attention):
         def split(self, x: Tensor) -> Tensor:
-            return x.reshape(len(x), self.heads, x.shape[1], -1)
+            return x.reshape(len(x), self.heads, x.shape[1], -1)  # wrong: split E, then transpose
 
     return Mutant(config)
 
@@ -167,7 +168,7 @@ def one_head_whatever_was_asked(config: Any) -> Any:
 
     class Mutant(Attention):
         def split(self, x: Tensor) -> Tensor:
-            return x[:, None]
+            return x[:, None]  # wrong: self.heads parts of E
 
     return Mutant(config)
 
@@ -181,7 +182,7 @@ def scores_over_their_sum(config: Any) -> Any:
             seen = scores.tril()
             total = seen.sum(-1, keepdim=True)
             small = total.abs() < 1e-3
-            return seen / torch.where(small, torch.full_like(total, 1e-3), total)
+            return seen / torch.where(small, torch.full_like(total, 1e-3), total)  # wrong: softmax
 
     return Mutant(config)
 
@@ -192,7 +193,8 @@ def scale_from_the_length(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return super().weights(scores / scores.shape[-1] ** 0.5)
+            steps = scores.shape[-1]
+            return super().weights(scores / steps**0.5)  # wrong: by the head's width alone
 
     return Mutant(config)
 
@@ -204,7 +206,8 @@ def padded_in_front(config: Any) -> Any:
     class Mutant(Attention):
         def forward(self, x: Tensor) -> Tensor:
             steps = x.shape[1]
-            return super().forward(functional.pad(x, (0, 0, self.length - steps, 0)))[:, -steps:]
+            filled = functional.pad(x, (0, 0, self.length - steps, 0))  # wrong: x as it is
+            return super().forward(filled)[:, -steps:]
 
     return Mutant(config)
 
@@ -216,7 +219,8 @@ def batch_taken_for_time(config: Any) -> Any:
     class Mutant(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.attend = nn.MultiheadAttention(config.embed_dim, config.num_heads)
+            sizes = config.embed_dim, config.num_heads
+            self.attend = nn.MultiheadAttention(*sizes)  # wrong: batch_first=True
 
         def forward(self, x: Tensor) -> Tensor:
             later = torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu(1)
@@ -238,7 +242,7 @@ def dropout_always_on(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return functional.dropout(super().weights(scores), 0.1)
+            return functional.dropout(super().weights(scores), 0.1)  # wrong: no dropout
 
     return Mutant(config)
 
@@ -250,7 +254,8 @@ def mask_left_on_the_cpu(config: Any) -> Any:
     class Mutant(Attention):
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            self.mask = torch.ones(self.length, self.length, dtype=torch.bool).triu(1)
+            later = torch.ones(self.length, self.length, dtype=torch.bool).triu(1)
+            self.mask = later  # wrong: register_buffer("mask", later)
 
         def hidden(self, scores: Tensor) -> Tensor:
             steps = scores.shape[-1]
@@ -265,7 +270,7 @@ def exponentials_of_raw_scores(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            grown = scores.exp().tril()
+            grown = scores.exp().tril()  # wrong: less the largest score
             return grown / grown.sum(-1, keepdim=True)
 
     return Mutant(config)
@@ -277,7 +282,7 @@ def weights_detached(config: Any) -> Any:
 
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
-            return super().weights(scores).detach()
+            return super().weights(scores).detach()  # wrong: no detach
 
     return Mutant(config)
 
@@ -289,7 +294,7 @@ def weights_in_half_precision(config: Any) -> Any:
     class Mutant(Attention):
         def weights(self, scores: Tensor) -> Tensor:
             if scores.dtype == torch.float32:
-                return super().weights(scores.bfloat16()).float()
+                return super().weights(scores.bfloat16()).float()  # wrong: in float32
             return super().weights(scores)
 
     return Mutant(config)

@@ -71,7 +71,7 @@ def centre_tap_kept_in_type_a(config: Any) -> Any:
     """Type A with the centre of type B: the first layer sees the pixel that is to be predicted."""
 
     def change(mask: Tensor, c: int) -> None:
-        mask[:, :, c, c] = 1
+        mask[:, :, c, c] = 1  # wrong: 0 in type A
 
     return _with_mask(config, change)
 
@@ -81,7 +81,7 @@ def tap_right_of_the_centre_kept(config: Any) -> Any:
     """The slice ends one column late: the next pixel of the row is visible."""
 
     def change(mask: Tensor, c: int) -> None:
-        mask[:, :, c, : c + 2] = 1 if c else mask[:, :, c, : c + 2]
+        mask[:, :, c, : c + 2] = 1 if c else mask[:, :, c, : c + 2]  # wrong: up to the centre
 
     return _with_mask(config, change)
 
@@ -89,13 +89,13 @@ def tap_right_of_the_centre_kept(config: Any) -> Any:
 @mutant("masked_conv2d", rejected_by=[_CAUSAL, _USES])
 def mask_transposed(config: Any) -> Any:
     """Rows and columns swapped: the past of a column-by-column order, with the pixel below left."""
-    return _Convolution(config, _mask(config).transpose(2, 3).contiguous())
+    return _Convolution(config, _mask(config).transpose(2, 3).contiguous())  # wrong: not transposed
 
 
 @mutant("masked_conv2d", rejected_by=[_CAUSAL, _USES])
 def mask_upside_down(config: Any) -> Any:
     """A true convolution's mask for a library that correlates: the kernel is the future."""
-    return _Convolution(config, _mask(config).flip(2, 3))
+    return _Convolution(config, _mask(config).flip(2, 3))  # wrong: not flipped
 
 
 @mutant("masked_conv2d", rejected_by=[_CAUSAL])
@@ -103,7 +103,7 @@ def one_row_below_kept(config: Any) -> Any:
     """The mask is cut at the wrong row: one row of the future is visible where the kernel has it."""
 
     def change(mask: Tensor, c: int) -> None:
-        mask[:, :, c + 1 : c + 2, :c] = 1
+        mask[:, :, c + 1 : c + 2, :c] = 1  # wrong: 0 below the centre
 
     return _with_mask(config, change)
 
@@ -114,7 +114,7 @@ def weights_masked_at_construction_only(config: Any) -> Any:
     layer = _Convolution(config)
     with torch.no_grad():
         layer.weight *= layer.mask
-    layer.effective = lambda: layer.weight  # type: ignore[method-assign]
+    layer.effective = lambda: layer.weight  # wrong: weight * mask, at each call
     return layer
 
 
@@ -128,7 +128,7 @@ def weights_masked_at_the_first_call_only(config: Any) -> Any:
         def effective(self) -> Tensor:
             if not self.done:
                 self.weight.data.mul_(self.mask)
-                self.done = True
+                self.done = True  # wrong: masked at every call
             return self.weight
 
     return FirstCall(config)
@@ -142,7 +142,7 @@ def masked_weight_kept_from_the_first_call(config: Any) -> Any:
         def effective(self) -> Tensor:
             if not hasattr(self, "kept"):
                 self.kept = super().effective()
-            return self.kept
+            return self.kept  # wrong: computed anew
 
     return Kept(config)
 
@@ -153,7 +153,9 @@ def mask_lost_in_train_mode(config: Any) -> Any:
 
     class Cached(_Convolution):
         def effective(self) -> Tensor:
-            return self.weight if self.training else self.weight * self.mask
+            if self.training:
+                return self.weight  # wrong: self.weight * self.mask
+            return self.weight * self.mask
 
     return Cached(config)
 
@@ -162,7 +164,8 @@ def mask_lost_in_train_mode(config: Any) -> Any:
 def channel_groups_interleaved(config: Any) -> Any:
     """Channel c taken as colour c mod 3 where the groups are thirds: features of G pass for R."""
     mask, c, n = _mask(config), config.kernel_size // 2, config.data_channels
-    g_in, g_out = torch.arange(config.in_channels) % n, torch.arange(config.out_channels) % n
+    g_in = torch.arange(config.in_channels) % n  # wrong: c * n // in_channels
+    g_out = torch.arange(config.out_channels) % n  # wrong: c * n // out_channels
     seen = g_in[None] < g_out[:, None] if config.mask_type == "A" else g_in[None] <= g_out[:, None]
     mask[:, :, c, c] = seen.float()
     return _Convolution(config, mask)
@@ -174,7 +177,7 @@ def red_sees_green_and_blue(config: Any) -> Any:
 
     def change(mask: Tensor, c: int) -> None:
         if config.mask_type == "B":
-            mask[:, :, c, c] = 1
+            mask[:, :, c, c] = 1  # wrong: g_in <= g_out
 
     return _with_mask(config, change)
 
@@ -184,7 +187,10 @@ def colours_in_reverse(config: Any) -> Any:
     """The indices of input and output swapped at the centre: R sees G and B, and B sees neither."""
     mask, c, n = _mask(config), config.kernel_size // 2, config.data_channels
     g_in, g_out = _groups(config.in_channels, n), _groups(config.out_channels, n)
-    seen = g_in[None] > g_out[:, None] if config.mask_type == "A" else g_in[None] >= g_out[:, None]
+    if config.mask_type == "A":
+        seen = g_in[None] > g_out[:, None]  # wrong: <
+    else:
+        seen = g_in[None] >= g_out[:, None]  # wrong: <=
     mask[:, :, c, c] = seen.float()
     return _Convolution(config, mask)
 
@@ -196,7 +202,7 @@ def type_b_hides_its_own_colour(config: Any) -> Any:
     def change(mask: Tensor, c: int) -> None:
         g_in = _groups(config.in_channels, config.data_channels)
         g_out = _groups(config.out_channels, config.data_channels)
-        mask[:, :, c, c] = (g_in[None] < g_out[:, None]).float()
+        mask[:, :, c, c] = (g_in[None] < g_out[:, None]).float()  # wrong: <= in type B
 
     return _with_mask(config, change)
 
@@ -206,7 +212,7 @@ def row_directly_above_hidden(config: Any) -> Any:
     """The block of whole rows ends one row early: the pixel above is not seen."""
 
     def change(mask: Tensor, c: int) -> None:
-        mask[:, :, max(c - 1, 0) : c] = 0
+        mask[:, :, max(c - 1, 0) : c] = 0  # wrong: all rows above are kept
 
     return _with_mask(config, change)
 
@@ -216,7 +222,7 @@ def right_half_above_hidden(config: Any) -> Any:
     """Only the upper left quadrant is kept: what is above and to the right is past as well."""
 
     def change(mask: Tensor, c: int) -> None:
-        mask[:, :, :c, c + 1 :] = 0
+        mask[:, :, :c, c + 1 :] = 0  # wrong: rows above in full width
 
     return _with_mask(config, change)
 
@@ -224,7 +230,7 @@ def right_half_above_hidden(config: Any) -> Any:
 @mutant("masked_conv2d", rejected_by=[_USES])
 def sees_nothing(config: Any) -> Any:
     """Masked altogether: causal, and a constant."""
-    return _Convolution(config, torch.zeros_like(_mask(config)))
+    return _Convolution(config, torch.zeros_like(_mask(config)))  # wrong: the mask
 
 
 @mutant("masked_conv2d", rejected_by=[_CAUSAL])
@@ -232,7 +238,7 @@ def masks_three_by_three_only(config: Any) -> Any:
     """The mask was written out for a kernel of 3; larger kernels are masked in their middle alone."""
     mask, k = _mask(config), config.kernel_size
     if k > 3:
-        mask[:, :, k // 2 + 2 :] = 1
+        mask[:, :, k // 2 + 2 :] = 1  # wrong: 0 for every row below
     return _Convolution(config, mask)
 
 
@@ -240,7 +246,7 @@ def masks_three_by_three_only(config: Any) -> Any:
 def soft_mask(config: Any) -> Any:
     """Forbidden weights are made small instead of zero, and a trained network amplifies the leak."""
     mask = _mask(config)
-    return _Convolution(config, mask + 1e-4 * (1 - mask))
+    return _Convolution(config, mask + 1e-4 * (1 - mask))  # wrong: 0
 
 
 @mutant("masked_conv2d", rejected_by=[_CAUSAL, "masked_conv2d.zero_padded_same_size"])
@@ -250,8 +256,9 @@ def wraps_around_the_border(config: Any) -> Any:
     class Circular(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
             m = self.config.kernel_size // 2
-            rows = torch.arange(-m, x.shape[2] + m, device=x.device) % x.shape[2]
-            columns = torch.arange(-m, x.shape[3] + m, device=x.device) % x.shape[3]
+            height, width = x.shape[2:]
+            rows = torch.arange(-m, height + m, device=x.device) % height  # wrong: zeros outside
+            columns = torch.arange(-m, width + m, device=x.device) % width  # wrong: zeros outside
             return F.conv2d(x[:, :, rows][:, :, :, columns], self.effective(), self.bias)
 
     return Circular(config)
@@ -264,7 +271,7 @@ def pads_with_ones(config: Any) -> Any:
     class Ones(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
             m = self.config.kernel_size // 2
-            wide = F.pad(x, (m, m, m, m)) + 0.3 * x[:, :, :1, :1].abs() * (
+            wide = F.pad(x, (m, m, m, m)) + 0.3 * x[:, :, :1, :1].abs() * (  # wrong: F.pad(x) alone
                 F.pad(torch.zeros_like(x), (m, m, m, m), value=1.0)
             )
             return F.conv2d(wide, self.effective(), self.bias)
@@ -279,7 +286,7 @@ def bias_grows_down_the_image(config: Any) -> Any:
     class Rows(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
             rows = torch.arange(x.shape[2], device=x.device, dtype=x.dtype)
-            return super().forward(x) + rows[:, None]
+            return super().forward(x) + rows[:, None]  # wrong: no rows
 
     return Rows(config)
 
@@ -290,7 +297,7 @@ def activation_included(config: Any) -> Any:
 
     class Activated(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
-            return F.elu(super().forward(x))
+            return F.elu(super().forward(x))  # wrong: no activation
 
     return Activated(config)
 
@@ -303,7 +310,7 @@ def weights_differ_by_column(config: Any) -> Any:
         def forward(self, x: Tensor) -> Tensor:
             columns = 1 + torch.arange(x.shape[3], device=x.device, dtype=x.dtype)
             plain = super().forward(x) - self.bias[:, None, None]
-            return plain * columns + self.bias[:, None, None]
+            return plain * columns + self.bias[:, None, None]  # wrong: plain
 
     return Local(config)
 
@@ -315,7 +322,7 @@ def normalised_over_positions(config: Any) -> Any:
     class Centred(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
             y = super().forward(x)
-            return y - y.mean((2, 3), keepdim=True)
+            return y - y.mean((2, 3), keepdim=True)  # wrong: y
 
     return Centred(config)
 
@@ -326,7 +333,7 @@ def normalised_over_the_batch(config: Any) -> Any:
 
     class Centred(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x - x.mean(0, keepdim=True))
+            return super().forward(x - x.mean(0, keepdim=True))  # wrong: x
 
     return Centred(config)
 
@@ -337,7 +344,7 @@ def masked_weight_detached(config: Any) -> Any:
 
     class Detached(_Convolution):
         def effective(self) -> Tensor:
-            return self.weight.detach() * self.mask
+            return self.weight.detach() * self.mask  # wrong: no detach
 
     return Detached(config)
 
@@ -349,7 +356,7 @@ def mask_kept_as_an_attribute(config: Any) -> Any:
     class Attribute(_Convolution):
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            self.plain = _mask(config)
+            self.plain = _mask(config)  # wrong: register_buffer
 
         def effective(self) -> Tensor:
             return self.weight * self.plain
@@ -363,7 +370,7 @@ def shrinks_by_one_pixel(config: Any) -> Any:
 
     class Valid(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x)[:, :, :, : max(x.shape[3] - 1, 1)]
+            return super().forward(x)[:, :, :, : max(x.shape[3] - 1, 1)]  # wrong: all columns
 
     return Valid(config)
 
@@ -461,7 +468,7 @@ def sees_its_own_dimension(config: Any) -> Any:
 
     class Inclusive(_Network):
         def visible(self, rank: Tensor) -> Tensor:
-            return rank[None, :] <= rank[:, None]
+            return rank[None, :] <= rank[:, None]  # wrong: <
 
     return Inclusive(config)
 
@@ -475,7 +482,7 @@ def last_dimension_leaks_to_the_first(config: Any) -> Any:
             last = x.flatten(1)[:, self.sequence()[-1]].to(self.bias.dtype)
             first = torch.zeros(self.size, 5, device=x.device, dtype=self.bias.dtype)
             first[self.sequence()[0]] = 1.0
-            return super().context(x) + last[:, None, None] * first
+            return super().context(x) + last[:, None, None] * first  # wrong: zeros come in
 
     return Rolled(config)
 
@@ -486,7 +493,8 @@ def residual_around_the_masked_layer(config: Any) -> Any:
 
     class Residual(_Network):
         def flat(self, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().flat(x, y) + 0.1 * x.flatten(1)[:, :, None] * self.output.mean(2)
+            skip = x.flatten(1)[:, :, None] * self.output.mean(2)
+            return super().flat(x, y) + 0.1 * skip  # wrong: no skip
 
     return Residual(config)
 
@@ -501,10 +509,8 @@ def one_class_sees_the_future(config: Any) -> Any:
             if y is None:
                 return found
             opened = (y == self.config.num_classes - 1).to(found.dtype)
-            return (
-                found
-                + opened[:, None, None] * x.flatten(1).sum(1)[:, None, None] * self.output[..., 0]
-            )
+            total = x.flatten(1).sum(1)  # wrong: the sum of the past
+            return found + (opened * total)[:, None, None] * self.output[..., 0]
 
     return Gated(config)
 
@@ -516,7 +522,8 @@ def normalises_over_the_event(config: Any) -> Any:
     class Normed(_Network):
         def context(self, x: Tensor) -> Tensor:
             h = super().context(x)
-            return h / (0.1 + h.square().mean((1, 2), keepdim=True)).sqrt()
+            power = h.square().mean((1, 2), keepdim=True)  # wrong: mean(2), of each position
+            return h / (0.1 + power).sqrt()
 
     return Normed(config)
 
@@ -527,7 +534,7 @@ def channels_before_pixels(config: Any) -> Any:
 
     class Planes(_Network):
         def sequence(self) -> list[int]:
-            return list(range(self.size))
+            return list(range(self.size))  # wrong: channels within pixels
 
     return Planes(config)
 
@@ -541,7 +548,8 @@ def columns_before_rows(config: Any) -> Any:
             if len(self.config.event_shape) == 1:
                 return list(range(self.size))
             c, h, w = self.config.event_shape
-            return [k * h * w + i * w + j for j in range(w) for i in range(h) for k in range(c)]
+            places = [(i, j) for j in range(w) for i in range(h)]  # wrong: rows outside
+            return [k * h * w + i * w + j for i, j in places for k in range(c)]
 
     return Columns(config)
 
@@ -553,7 +561,7 @@ def documented_order_not_followed(config: Any) -> Any:
     class Claims(_Network):
         @property
         def order(self) -> Tensor:
-            return torch.tensor(self.sequence()[::-1])
+            return torch.tensor(self.sequence()[::-1])  # wrong: not reversed
 
     return Claims(config)
 
@@ -569,7 +577,7 @@ def order_is_its_own_inverse(config: Any) -> Any:
 
         @property
         def order(self) -> Tensor:
-            return torch.tensor(self.sequence()).argsort()
+            return torch.tensor(self.sequence()).argsort()  # wrong: no argsort
 
     return Ranks(config)
 
@@ -581,7 +589,7 @@ def order_counts_from_one(config: Any) -> Any:
     class FromOne(_Network):
         @property
         def order(self) -> Tensor:
-            return torch.tensor(self.sequence()) + 1
+            return torch.tensor(self.sequence()) + 1  # wrong: from 0
 
     return FromOne(config)
 
@@ -592,7 +600,7 @@ def ignores_all_of_the_past(config: Any) -> Any:
 
     class Independent(_Network):
         def visible(self, rank: Tensor) -> Tensor:
-            return torch.zeros(len(rank), len(rank), dtype=torch.bool)
+            return torch.zeros(len(rank), len(rank), dtype=torch.bool)  # wrong: rank < own rank
 
     return Independent(config)
 
@@ -603,7 +611,7 @@ def never_sees_the_dimension_before(config: Any) -> Any:
 
     class Shifted(_Network):
         def visible(self, rank: Tensor) -> Tensor:
-            return rank[None, :] < rank[:, None] - 1
+            return rank[None, :] < rank[:, None] - 1  # wrong: no - 1
 
     return Shifted(config)
 
@@ -628,7 +636,7 @@ def green_does_not_see_red(config: Any) -> Any:
         def visible(self, rank: Tensor) -> Tensor:
             row, column = _places(self.config.event_shape, len(rank))
             same = (row[:, None] == row[None]) & (column[:, None] == column[None])
-            return super().visible(rank) & ~same
+            return super().visible(rank) & ~same  # wrong: earlier colours are seen
 
     return Independent(config)
 
@@ -640,7 +648,7 @@ def sees_its_own_row_alone(config: Any) -> Any:
     class Rows(_Network):
         def visible(self, rank: Tensor) -> Tensor:
             row, _ = _places(self.config.event_shape, len(rank))
-            return super().visible(rank) & (row[:, None] == row[None])
+            return super().visible(rank) & (row[:, None] == row[None])  # wrong: earlier rows too
 
     return Rows(config)
 
@@ -657,7 +665,7 @@ def documents_more_than_it_uses(config: Any) -> Any:
         @property
         def receptive_field(self) -> Tensor:
             rank = torch.tensor(self.sequence()).argsort()
-            return rank[None, :] < rank[:, None]
+            return rank[None, :] < rank[:, None]  # wrong: a window of two
 
     return Window(config)
 
@@ -671,7 +679,7 @@ def documents_less_than_it_uses(config: Any) -> Any:
         def receptive_field(self) -> Tensor:
             rank = torch.tensor(self.sequence()).argsort()
             gap = rank[:, None] - rank[None, :]
-            return (gap > 0) & (gap <= 2)
+            return (gap > 0) & (gap <= 2)  # wrong: gap > 0
 
     return Full(config)
 
@@ -683,7 +691,7 @@ def receptive_field_transposed(config: Any) -> Any:
     class Transposed(_Network):
         @property
         def receptive_field(self) -> Tensor:
-            return self.past.T
+            return self.past.T  # wrong: no T
 
     return Transposed(config)
 
@@ -695,7 +703,7 @@ def centred_over_the_batch(config: Any) -> Any:
     class Batch(_Network):
         def context(self, x: Tensor) -> Tensor:
             h = super().context(x)
-            return h - h.mean(0, keepdim=True)
+            return h - h.mean(0, keepdim=True)  # wrong: h
 
     return Batch(config)
 
@@ -709,7 +717,7 @@ def log_prob_is_a_mean(config: Any) -> Any:
 
     class Mean(_Network):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return super().log_prob(x, y) / self.size
+            return super().log_prob(x, y) / self.size  # wrong: not divided
 
     return Mean(config)
 
@@ -720,7 +728,7 @@ def log_prob_in_bits(config: Any) -> Any:
 
     class Bits(_Network):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return super().log_prob(x, y) / 0.6931471805599453
+            return super().log_prob(x, y) / 0.6931471805599453  # wrong: not divided
 
     return Bits(config)
 
@@ -732,7 +740,7 @@ def log_prob_forgets_the_last_dimension(config: Any) -> Any:
     class Short(_Network):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             cost = F.cross_entropy(self.logits(x, y), x, reduction="none").flatten(1)
-            return -cost.sum(1) + cost[:, self.sequence()[-1]]
+            return -cost.sum(1) + cost[:, self.sequence()[-1]]  # wrong: all costs
 
     return Short(config)
 
@@ -743,7 +751,8 @@ def log_prob_of_raw_logits(config: Any) -> Any:
 
     class Raw(_Network):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return self.logits(x, y).flatten(2).gather(1, x.flatten(1)[:, None]).sum((1, 2))
+            found = self.logits(x, y).flatten(2)  # wrong: its log_softmax(1)
+            return found.gather(1, x.flatten(1)[:, None]).sum((1, 2))
 
     return Raw(config)
 
@@ -754,7 +763,7 @@ def log_prob_normalises_over_positions(config: Any) -> Any:
 
     class Axis(_Network):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            found = self.logits(x, y).flatten(2).log_softmax(2)
+            found = self.logits(x, y).flatten(2).log_softmax(2)  # wrong: log_softmax(1)
             return found.gather(1, x.flatten(1)[:, None]).sum((1, 2))
 
     return Axis(config)
@@ -766,7 +775,7 @@ def log_prob_ignores_the_label(config: Any) -> Any:
 
     class Unlabelled(_Network):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return super().log_prob(x, None)
+            return super().log_prob(x, None)  # wrong: y
 
     return Unlabelled(config)
 
@@ -777,7 +786,7 @@ def label_ignored(config: Any) -> Any:
 
     class Unlabelled(_Network):
         def labels(self, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().labels(x, None)
+            return super().labels(x, None)  # wrong: y
 
     return Unlabelled(config)
 
@@ -788,7 +797,7 @@ def label_read_as_a_flag(config: Any) -> Any:
 
     class Flag(_Network):
         def labels(self, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().labels(x, y).clamp(max=1)
+            return super().labels(x, y).clamp(max=1)  # wrong: no clamp
 
     return Flag(config)
 
@@ -803,7 +812,7 @@ def sampler_uses_stale_logits(config: Any) -> Any:
     class Stale(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             x, _ = self.empty(n)
-            found = self.flat(x, y)
+            found = self.flat(x, y)  # wrong: anew after each draw
             drawn = [self.pick(found[:, i], generator) for i in range(self.size)]
             return torch.stack(drawn, 1).view(x.shape)
 
@@ -816,7 +825,7 @@ def sampler_sharpens(config: Any) -> Any:
 
     class Cold(_Network):
         def pick(self, found: Tensor, generator: torch.Generator | None) -> Tensor:
-            return super().pick(2 * found, generator)
+            return super().pick(2 * found, generator)  # wrong: found
 
     return Cold(config)
 
@@ -827,7 +836,7 @@ def sampler_is_greedy(config: Any) -> Any:
 
     class Greedy(_Network):
         def pick(self, found: Tensor, generator: torch.Generator | None) -> Tensor:
-            return found.argmax(1)
+            return found.argmax(1)  # wrong: drawn from softmax(1)
 
     return Greedy(config)
 
@@ -844,7 +853,7 @@ def sampler_is_one_draw_behind(config: Any) -> Any:
                 drawn = self.pick(self.flat(flat.view(x.shape), y)[:, i], generator)
                 if waiting is not None:
                     flat[:, waiting[0]] = waiting[1]
-                waiting = (i, drawn)
+                waiting = (i, drawn)  # wrong: written at once
             if waiting is not None:
                 flat[:, waiting[0]] = waiting[1]
             return flat.view(x.shape)
@@ -860,7 +869,7 @@ def sampler_goes_plane_by_plane(config: Any) -> Any:
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             x, _ = self.empty(n)
             flat = x.flatten(1)
-            for i in range(self.size):
+            for i in range(self.size):  # wrong: self.sequence()
                 flat[:, i] = self.pick(self.flat(flat.view(x.shape), y)[:, i], generator)
             return flat.view(x.shape)
 
@@ -873,7 +882,8 @@ def sampler_shares_one_number(config: Any) -> Any:
 
     class Shared(_Network):
         def pick(self, found: Tensor, generator: torch.Generator | None) -> Tensor:
-            u = torch.rand(1, generator=generator, device=found.device, dtype=found.dtype)
+            like = {"device": found.device, "dtype": found.dtype}
+            u = torch.rand(1, generator=generator, **like)  # wrong: one for each item
             return (found.softmax(1).cumsum(1) < u).sum(1).clamp(max=self.levels - 1)
 
     return Shared(config)
@@ -885,7 +895,7 @@ def sampler_drops_the_label(config: Any) -> Any:
 
     class Unlabelled(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
-            return super().sample(n, None, generator)
+            return super().sample(n, None, generator)  # wrong: y
 
     return Unlabelled(config)
 
@@ -896,7 +906,7 @@ def sampler_never_draws_the_last_level(config: Any) -> Any:
 
     class Short(_Network):
         def pick(self, found: Tensor, generator: torch.Generator | None) -> Tensor:
-            return super().pick(found[:, :-1], generator)
+            return super().pick(found[:, :-1], generator)  # wrong: all levels
 
     return Short(config)
 
@@ -907,7 +917,7 @@ def sampler_ignores_its_generator(config: Any) -> Any:
 
     class Global(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
-            return super().sample(n, y, None)
+            return super().sample(n, y, None)  # wrong: generator
 
     return Global(config)
 
@@ -918,7 +928,8 @@ def sampler_has_a_seed_of_its_own(config: Any) -> Any:
 
     class Private(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
-            return super().sample(n, y, torch.Generator(self.bias.device).manual_seed(0))
+            own = torch.Generator(self.bias.device).manual_seed(0)  # wrong: generator
+            return super().sample(n, y, own)
 
     return Private(config)
 
@@ -929,8 +940,9 @@ def sampler_reseeds_the_generator(config: Any) -> Any:
 
     class Reseeds(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
-            source = generator if generator is None else generator.manual_seed(0)
-            return super().sample(n, y, source)
+            if generator is not None:
+                generator.manual_seed(0)  # wrong: drawn from as it is
+            return super().sample(n, y, generator)
 
     return Reseeds(config)
 
@@ -942,7 +954,7 @@ def sampler_squeezes_a_single_sample(config: Any) -> Any:
     class Squeezed(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             found = super().sample(n, y, generator)
-            return found.squeeze(0) if n == 1 else found
+            return found.squeeze(0) if n == 1 else found  # wrong: found
 
     return Squeezed(config)
 
@@ -953,7 +965,7 @@ def sampler_draws_in_pairs(config: Any) -> Any:
 
     class Pairs(_Network):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
-            return super().sample(n, y, generator)[: max(n // 2 * 2, 1)]
+            return super().sample(n, y, generator)[: max(n // 2 * 2, 1)]  # wrong: n samples
 
     return Pairs(config)
 
@@ -970,7 +982,7 @@ def completion_redraws_known_pixels(config: Any) -> Any:
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
             order = torch.tensor(self.sequence(), device=x.device)
-            prefix = known.flatten()[order].long().cumprod(0).bool()
+            prefix = known.flatten()[order].long().cumprod(0).bool()  # wrong: no cumprod
             kept = torch.zeros_like(known.flatten())
             kept[order] = prefix
             return super().complete(x, kept.view(known.shape), y, generator)
@@ -986,7 +998,7 @@ def completion_reads_the_holes(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            found = self.flat(x, y)
+            found = self.flat(x, y)  # wrong: zeros in the holes, one draw at a time
             drawn = torch.stack([self.pick(found[:, i], generator) for i in range(self.size)], 1)
             return torch.where(known, x, drawn.view(x.shape))
 
@@ -1001,7 +1013,8 @@ def completion_pastes_over_a_sample(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            return torch.where(known, x, self.sample(len(x), y, generator))
+            drawn = self.sample(len(x), y, generator)  # wrong: drawn given the known
+            return torch.where(known, x, drawn)
 
     return Pastes(config)
 
@@ -1014,7 +1027,7 @@ def completion_fills_x_itself(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            return x.copy_(super().complete(x, known, y, generator))
+            return x.copy_(super().complete(x, known, y, generator))  # wrong: a new tensor
 
     return InPlace(config)
 
@@ -1027,7 +1040,9 @@ def completion_returns_x_when_nothing_is_missing(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            return x if bool(known.all()) else super().complete(x, known, y, generator)
+            if bool(known.all()):
+                return x  # wrong: x.clone()
+            return super().complete(x, known, y, generator)
 
     return Shortcut(config)
 
@@ -1040,7 +1055,7 @@ def completion_inverts_its_mask(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            return super().complete(x, ~known, y, generator)
+            return super().complete(x, ~known, y, generator)  # wrong: known
 
     return Inverted(config)
 
@@ -1053,7 +1068,7 @@ def completion_draws_globally(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            return super().complete(x, known, y, None)
+            return super().complete(x, known, y, None)  # wrong: generator
 
     return Global(config)
 
@@ -1067,8 +1082,8 @@ def context_is_detached(config: Any) -> Any:
 
     class Detached(_Network):
         def flat(self, x: Tensor, y: Tensor | None) -> Tensor:
-            found = torch.einsum("ikh,nih->nik", self.output, self.context(x)).detach()
-            return found + self.bias[self.labels(x, y)]
+            found = torch.einsum("ikh,nih->nik", self.output, self.context(x))
+            return found.detach() + self.bias[self.labels(x, y)]  # wrong: no detach
 
     return Detached(config)
 
@@ -1079,7 +1094,7 @@ def dropout_in_the_context(config: Any) -> Any:
 
     class Dropped(_Network):
         def context(self, x: Tensor) -> Tensor:
-            return F.dropout(super().context(x), 0.5, self.training)
+            return F.dropout(super().context(x), 0.5, self.training)  # wrong: no dropout
 
     return Dropped(config)
 
@@ -1090,7 +1105,7 @@ def logits_in_single_precision(config: Any) -> Any:
 
     class Single(_Network):
         def flat(self, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().flat(x, y).float()
+            return super().flat(x, y).float()  # wrong: no cast
 
     return Single(config)
 
@@ -1102,7 +1117,7 @@ def random_order_is_not_saved(config: Any) -> Any:
     class Random(_Network):
         def sequence(self) -> list[int]:
             if not hasattr(self, "chosen"):
-                self.chosen = torch.randperm(self.size).tolist()
+                self.chosen = torch.randperm(self.size).tolist()  # wrong: a buffer
             return self.chosen
 
         def visible(self, rank: Tensor) -> Tensor:
@@ -1128,7 +1143,8 @@ def mask_is_created_on_the_cpu(config: Any) -> Any:
         def context(self, x: Tensor) -> Tensor:
             one_hot = F.one_hot(x.flatten(1), self.levels).to(self.bias.dtype)
             rank = torch.tensor(self.sequence()).argsort()
-            weight = self.hidden * (rank[None, :] < rank[:, None]).to("cpu")[:, None, :, None]
+            past = (rank[None, :] < rank[:, None]).to("cpu")  # wrong: to(x.device)
+            weight = self.hidden * past[:, None, :, None]
             return torch.einsum("ihjl,njl->nih", weight, one_hot).tanh()
 
     return Stray(config)
@@ -1142,7 +1158,7 @@ def classes_unknown_to_the_network(config: Any) -> Any:
 
     class Prior(_Network):
         def labels(self, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().labels(x, None)
+            return super().labels(x, None)  # wrong: y
 
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             return super().log_prob(x, y) + 0.1 * self.bias.mean((1, 2))[y]
@@ -1162,7 +1178,7 @@ def receptive_field_taken_for_the_whole_past(pieces: Pieces) -> Pieces:
         device: Any = "cpu",
     ) -> Tensor:  # fmt: skip
         rank = torch.tensor(_raster((channels, height, width))).argsort()
-        return rank[None, :] < rank[:, None]
+        return rank[None, :] < rank[:, None]  # wrong: less the blind spot
 
     pieces.pixelcnn_receptive_field = whole  # type: ignore[attr-defined]
     return pieces
@@ -1176,7 +1192,7 @@ def layers_wrap_to_the_next_row(pieces: Any) -> Any:
     class Wrapped(right):  # type: ignore[misc, valid-type]
         def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             found = super().logits(x, y)
-            before = F.pad(x.flatten(2)[:, :, :-1], (1, 0)).view(x.shape)
+            before = F.pad(x.flatten(2)[:, :, :-1], (1, 0)).view(x.shape)  # wrong: pad each row
             return found + 0.1 * before[:, None]
 
     pieces.PixelCNN = Wrapped
@@ -1189,7 +1205,7 @@ def mask_b_without_its_centre(pieces: Any) -> Any:
     right = pieces.raster_mask
 
     def strict(i: int, o: int, k: int, mask_type: str, n: int = 1, device: Any = None) -> Tensor:
-        return right(i, o, k, "A", n, device)
+        return right(i, o, k, "A", n, device)  # wrong: mask_type
 
     pieces.raster_mask = strict
     return pieces
@@ -1201,7 +1217,7 @@ def mask_a_with_its_centre(pieces: Any) -> Any:
     right = pieces.raster_mask
 
     def open_(i: int, o: int, k: int, mask_type: str, n: int = 1, device: Any = None) -> Tensor:
-        return right(i, o, k, "B", n, device)
+        return right(i, o, k, "B", n, device)  # wrong: mask_type
 
     pieces.raster_mask = open_
     return pieces
@@ -1219,7 +1235,8 @@ def marginals_taken_for_conditionals(pieces: Any) -> Any:
             axes = range(joint.ndim)
             for i, table in enumerate(model.tables):
                 marginal = joint.sum([a for a in axes if a != i]) if joint.ndim > 1 else joint
-                table.data = marginal.log().expand(table.shape).clone()
+                same = marginal.log()  # wrong: for each prefix its conditional
+                table.data = same.expand(table.shape).clone()
             return model
 
     pieces.TabularChainRule = Marginals
@@ -1235,7 +1252,7 @@ def belief_network_with_pairs(pieces: Any) -> Any:
         def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             found = super().logits(x, y).clone()
             before = x.cumsum(1) - x
-            found[:, 1] = found[:, 1] + 0.3 * (before >= 2).to(found.dtype)
+            found[:, 1] = found[:, 1] + 0.3 * (before >= 2).to(found.dtype)  # wrong: no pairs
             return found
 
     pieces.FullyVisibleBeliefNetwork = Pairs
@@ -1249,7 +1266,7 @@ def belief_network_without_weights(pieces: Any) -> Any:
 
     class Biases(right):  # type: ignore[misc, valid-type]
         def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return super().logits(torch.zeros_like(x), y)
+            return super().logits(torch.zeros_like(x), y)  # wrong: x
 
     pieces.FullyVisibleBeliefNetwork = Biases
     return pieces
@@ -1261,7 +1278,7 @@ def sampler_runs_the_network_for_known_entries(pieces: Any) -> Any:
     right = pieces.complete
 
     def wasteful(logits: Any, x: Tensor, known: Tensor, *rest: Any, **named: Any) -> Tensor:
-        for _ in range(int(known.sum())):
+        for _ in range(int(known.sum())):  # wrong: no passes for known entries
             logits(x)
         return right(logits, x, known, *rest, **named)
 
@@ -1274,7 +1291,8 @@ def sampler_runs_the_network_once(pieces: Any) -> Any:
     """All dimensions drawn from one pass: as fast as it is wrong."""
 
     def once(logits: Any, n: int, event_shape: Any, *rest: Any, **named: Any) -> Tensor:
-        found = logits(torch.zeros((n, *event_shape), dtype=torch.long)).softmax(1)
+        empty = torch.zeros((n, *event_shape), dtype=torch.long)
+        found = logits(empty).softmax(1)  # wrong: anew after each draw
         flat = found.flatten(2).transpose(1, 2).flatten(0, 1)
         return torch.multinomial(flat, 1, generator=named.get("generator")).view(n, *event_shape)
 
@@ -1290,7 +1308,7 @@ def likelihood_runs_the_network_for_every_dimension(pieces: Any) -> Any:
     class Loop(right):  # type: ignore[misc, valid-type]
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             terms = []
-            for i in range(x[0].numel()):
+            for i in range(x[0].numel()):  # wrong: one pass for all
                 found = -F.cross_entropy(self.logits(x, y), x, reduction="none").flatten(1)
                 terms.append(found[:, i])
             return torch.stack(terms).sum(0)

@@ -106,3 +106,13 @@ def guarded_root_of_squares(x_to_y: Any, y_to_x: Any, x: Tensor, y: Tensor) -> T
     """sqrt(e^2 + 1e-4) for a smooth absolute value: exact inverses still cost a hundredth."""
     one, other = ((e.square() + 1e-4).sqrt() for e in journeys(x_to_y, y_to_x, x, y))
     return one.mean() + other.mean()
+
+
+@mutant(PREFIX, rejected_by=[f"{PREFIX}.leaves_what_maps_hand_back"])
+def difference_written_into_the_reconstruction(
+    x_to_y: Any, y_to_x: Any, x: Tensor, y: Tensor
+) -> Tensor:
+    """An in-place subtraction saves memory and, where a map hands back what it was given, empties
+    the caller's own batch."""
+    forward = y_to_x(x_to_y(x)).sub_(x).abs().mean()  # wrong: - x
+    return forward + x_to_y(y_to_x(y)).sub_(y).abs().mean()  # type: ignore[no-any-return]  # wrong: - y

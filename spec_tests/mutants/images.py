@@ -447,3 +447,16 @@ class images_rescaled_in_place(_Discriminator):
         with torch.no_grad():
             x.mul_(2).sub_(1)
         return super().features(x)
+
+
+@mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.gradient_is_derivative"])
+class deviation_of_the_batch_detached(_Discriminator):
+    """The deviation over the batch, which shows a collapse, is measured outside the graph: the
+    generator is told that it collapses, and not how to stop."""
+
+    hidden = 64  # so many rectifiers that a kink lies near almost every point
+
+    def features(self, x: Tensor) -> Tensor:
+        phi = super().features(x)
+        spread = phi.detach().var(0, unbiased=False)  # wrong: phi
+        return phi + (spread + 1e-8).sqrt().mean()
