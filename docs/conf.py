@@ -13,6 +13,7 @@ copyright = "the genspec authors"
 extensions = [
     "myst_parser",
     "katex_prerender",
+    "accessible",
     "folding",
     "pictures",
     "catalogue_pages",

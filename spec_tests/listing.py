@@ -72,7 +72,8 @@ def explanation(claim: Claim) -> str:
     """The text of ``genspec explain``."""
     from spec_tests import catalogue
 
-    parts = [claim.id, "=" * len(claim.id), "", f"{claim.contract} {claim.title}", ""]
+    said = claim.title if claim.contract == "theory" else f"{claim.contract} {claim.title}"
+    parts = [claim.id, "=" * len(claim.id), "", said, ""]
     parts += [textwrap.indent(claim.statement.strip(), "    "), ""]
     if claim.contract in CONTRACTS:
         parts += [f"Contract: {CONTRACTS[claim.contract].signature}", ""]

@@ -85,10 +85,15 @@ def _kept(node: Definition, out: list[range]) -> list[tuple[int, int]]:
 
 
 def _marked(path: str, node: Definition) -> list[int]:
-    """The lines of a definition that a comment ``# wrong`` points at."""
+    """The lines of a definition that a comment ``# wrong`` points at: its own, and the next one
+    where it stands alone."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     span = range(_first_line(node), (node.end_lineno or 0) + 1)
-    return [line for line in span if WRONG in lines[line - 1]]
+    return [
+        line
+        for line in span
+        if WRONG in lines[line - 1] or lines[line - 2].strip().startswith(WRONG)
+    ]
 
 
 def wrong_lines(thing: Any) -> list[str]:

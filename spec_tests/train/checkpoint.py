@@ -3,8 +3,9 @@ r"""Checkpoints: one safetensors file that holds all that a run needs to go on.
 .. code-block:: text
 
     weights/NAME  average/NAME  kept/NAME       the model now, its moving average, the best so far
+    beside/NAME                                 curves, and translations kept to be shown again
     adam/exp_avg/NAME  adam/exp_avg_sq/NAME  adam/step/NAME
-    metadata: {"genspec": JSON}                 model, sizes, data, recipe, step, versions, bits
+    metadata: {"genspec": JSON}                 model, sizes, data, recipe, step, versions, score
 
 A file is written beside its place and then moved there, so that whoever reads finds the old one or
 the new one and never a half. A checksum in the metadata tells a damaged file from a whole one.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor
 
 from spec_tests.registry import UsageError
-from spec_tests.train.loop import Training
+from spec_tests.train.trainer import Trainer
 
 __all__ = ["read", "restore", "save", "save_weights", "state", "write_atomically"]
 
@@ -50,18 +52,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def state(training: Training) -> dict[str, Tensor]:
+def state(training: Trainer) -> dict[str, Tensor]:
     """Every tensor of a run under its name in the file."""
     found = {f"weights/{n}": v for n, v in training.model.state_dict().items()}
     found |= {f"average/{n}": v for n, v in training.average.items()}
     found |= {f"kept/{n}": v for n, v in training.kept.items()}
-    for name, parameter in training.model.named_parameters():
-        for key, value in training.optimizer.state.get(parameter, {}).items():
-            found[f"adam/{key}/{name}"] = value
+    found |= {f"beside/{n}": v for n, v in training.beside().items()}
+    for name, held in _adam(training):
+        found |= {f"adam/{key}/{name}": value for key, value in held.items()}
     return {name: value.detach().cpu().clone().contiguous() for name, value in found.items()}
 
 
-def restore(training: Training, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+def _adam(training: Trainer) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The name of every parameter, and what its optimizer holds of it."""
+    names = {parameter: name for name, parameter in training.model.named_parameters()}
+    for optimizer in training.optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                yield names[parameter], optimizer.state[parameter]
+
+
+def restore(training: Trainer, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Puts a fresh run where the checkpoint's was.
 
     Raises:
@@ -75,13 +86,14 @@ def restore(training: Training, tensors: dict[str, Tensor], about: dict[str, Any
     for name, average in training.average.items():
         average.copy_(parts["average"][name])
     training.kept = parts.get("kept", {})
-    for name, parameter in training.model.named_parameters():
+    training.take(parts.get("beside", {}))
+    for name, held in _adam(training):
         for key in ("exp_avg", "exp_avg_sq", "step"):
             if f"{key}/{name}" in parts.get("adam", {}):
                 value = parts["adam"][f"{key}/{name}"]
-                training.optimizer.state[parameter][key] = value.cpu() if key == "step" else value
+                held[key] = value.cpu() if key == "step" else value
     training.step, training.seconds = about["step"], about["seconds"]
-    training.kept_bits = about["bits_per_dim"]["validation"]
+    training.kept_score = about["score"]["validation"]
 
 
 def save(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -91,7 +103,7 @@ def save(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
-def save_weights(path: Path, training: Training, about: dict[str, Any]) -> None:
+def save_weights(path: Path, training: Trainer, about: dict[str, Any]) -> None:
     """Writes the kept weights alone, under the names of the model's own ``state_dict``."""
     kept = {name: value.cpu().contiguous() for name, value in training.kept.items()}
     save(path, kept, about)

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spec_tests.train.models import TRAINABLES
+from spec_tests.train.models import GAMES, TRAINABLES
 
 if TYPE_CHECKING:
     from spec_tests.train.run import Run
@@ -18,6 +18,11 @@ __all__ = ["add_train", "positive"]
 
 _TRAIN = """\
 trains a reference model, and writes its weights, a checkpoint and a picture of what it draws.
+
+The figure is taken on held-out images. Autoregressive models and the Boltzmann machine give bits per
+dimension exactly; latent variable models, flows and diffusion an upper bound, whose kind is named;
+autoencoders, which have no likelihood, the squared error of a pixel; games, which have none either,
+distances between what they draw and held-out images, beside those of real images.
 
   digits        the 1797 digits of 8 x 8 pixels and 17 levels that ship with scikit-learn
   cifar10:PATH  CIFAR-10 in its binary version: data_batch_1.bin, ..., test_batch.bin
@@ -30,13 +35,17 @@ _FILES = """\
 files, in --out
   checkpoint.safetensors  all that --resume needs
   model.safetensors       the weights that are kept, under the names of the model's state_dict
-  samples.png             samples, and completions beside the originals
+  samples.png             samples, and what the model makes of held-out images: completions,
+                          reconstructions, lines from one code to another
+  curves.svg              of a game: losses and gradient norms of both players
 
 exit status
   0 trained    1 the loss was no number any more    2 bad usage or data    130 interrupted
 
 examples
   genspec train pixelcnn --data digits --minutes 3
+  genspec train vae --size latent_dim=8 --minutes 1
+  genspec train dcgan --seed 1 --size latent_dim=8
   genspec train pixelcnn --data digits --steps 500 --classes --size hidden=32 --size blocks=6
   genspec train pixelcnn --resume trained/pixelcnn-digits/checkpoint.safetensors --minutes 6"""
 
@@ -44,6 +53,7 @@ examples
 def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the sub-command."""
     names = textwrap.fill(f"models: {', '.join(sorted(TRAINABLES))}", 100)
+    names += "\n\n" + textwrap.fill(f"games of two players: {', '.join(sorted(GAMES))}", 100)
     train = commands.add_parser(
         "train",
         help="train a reference model on digits or on CIFAR-10",
@@ -58,8 +68,12 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--steps", type=positive(int), help="of training; exactly reproducible")
     add("--seed", type=positive(int, zero=True), help="of everything random (default 0)")
     add("--batch-size", type=positive(int), metavar="N", help="images in a step (default 32)")
-    add("--lr", type=positive(float), help="Adam's learning rate (default 0.002)")
-    add("--clip", type=positive(float), help="the largest norm of the gradient (default 1)")
+    add("--lr", type=positive(float), help="Adam's learning rate (default 0.002; a game's own)")
+    add(
+        "--clip",
+        type=positive(float, zero=True),
+        help="the largest norm of the gradient; 0: any (default 1; of a game 0)",
+    )
     add(
         "--average",
         type=_below_one,
@@ -127,8 +141,8 @@ def train_command(options: argparse.Namespace) -> int:
     from spec_tests.train.extras import need
 
     need("safetensors", "tqdm", "PIL")
-    from spec_tests.train.loop import Diverged
     from spec_tests.train.prepare import prepare
+    from spec_tests.train.trainer import Diverged
 
     run = prepare(options)
     print(f"data      {run.data.name}: {run.data}")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,29 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from spec_tests.train.data import Data, Part
-from spec_tests.train.models import Family
+from spec_tests.train.family import Family
+from spec_tests.train.trainer import Recipe, Trainer
 
-__all__ = ["Budget", "Diverged", "Recipe", "Training", "bits_per_dim", "fit", "nats"]
-
-Weights = dict[str, Tensor]
-
-
-class Diverged(Exception):
-    """The loss or its gradient is no number any more; the message names the step."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained; with the data and the sizes it fixes a run of so many steps."""
-
-    seed: int = 0
-    batch_size: int = 32
-    lr: float = 2e-3
-    warmup: int = 100  # steps over which the learning rate grows to its value
-    clip: float = 1.0  # the largest norm of the gradient
-    average: float = 0.995  # of the moving average of the weights; 0: the weights themselves
-    keep: str = "best"  # on the validation part; or "last"
-    every: int = 100  # steps between evaluations, each of which is followed by a checkpoint
+__all__ = ["Budget", "Recipe", "Training", "batch", "bits_per_dim", "fit", "nats"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +30,7 @@ class Budget:
     steps: float = math.inf
     seconds: float = math.inf  # of the process (all its threads), spent in training steps
 
-    def spent(self, training: Training) -> float:
+    def spent(self, training: Trainer) -> float:
         """The part of the budget that is used up; 1 or more ends the run."""
         return max(training.step / self.steps, training.seconds / self.seconds)
 
@@ -67,95 +47,63 @@ def batch(part: Part, size: int, seed: int, step: int) -> Part:
     return part.at(_order(seed, epoch, len(part))[place * size : (place + 1) * size])
 
 
-def bits_per_dim(nats: Tensor, event_shape: tuple[int, ...]) -> tuple[float, float]:
-    """Mean over the items in bits per dimension, and its standard error."""
-    bits = nats.double() / (math.prod(event_shape) * math.log(2))
+def bits_per_dim(
+    nats: Tensor, event_shape: tuple[int, ...], unit: float = math.log(2)
+) -> tuple[float, float]:
+    """Mean over the items in bits (or another unit) per dimension, and its standard error."""
+    bits = nats.double() / (math.prod(event_shape) * unit)
     error = float(bits.std()) / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
     return float(bits.mean()), error
 
 
-def copied(weights: Weights) -> Weights:
-    """Weights of their own memory, without history."""
-    return {name: value.detach().clone() for name, value in weights.items()}
-
-
-class Training:
-    """A model being trained: its weights, their average, the optimizer, and what to keep."""
+class Training(Trainer):
+    """One model that minimises one loss."""
 
     def __init__(self, model: nn.Module, family: Family, recipe: Recipe, classes: bool) -> None:
-        self.model, self.family, self.recipe, self.classes = model, family, recipe, classes
-        self.step, self.seconds = 0, 0.0
-        self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-        self.average: Weights = copied(dict(model.named_parameters()))
-        self.kept: Weights = {}
-        self.kept_bits = self.last_bits = math.nan  # on the validation part
+        adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
+        super().__init__(model, model, [adam], recipe, classes)
+        self.family = family
 
     def arguments(self, part: Part) -> tuple[Tensor, Tensor | None]:
         """What the model takes for these images."""
         return part.x.to(self.device).long(), part.y.to(self.device) if self.classes else None
 
     def advance(self, part: Part) -> float:
-        """One step of training; returns its loss, nats per item."""
-        recipe, step = self.recipe, self.step
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        """One step of training; returns its loss."""
+        self.seed()
         self.model.train()
-        images = batch(part, recipe.batch_size, recipe.seed, step)
+        images = batch(part, self.recipe.batch_size, self.recipe.seed, self.step)
         loss = self.family.loss(self.model, *self.arguments(images))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        value = float(loss.detach())
-        if not (math.isfinite(value) and math.isfinite(float(norm))):
-            raise Diverged(f"at step {step + 1} the loss is {value}, its gradient's norm {norm}")
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * min(1.0, (step + 1) / max(recipe.warmup, 1))
-        self.optimizer.step()
+        value, _ = self.move(loss, self.optimizers[0])
         self.step += 1
-        self._follow()
+        self.follow()
         return value
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Moves the average; it forgets faster at first, when the weights are still far off."""
-        decay = min(self.recipe.average, self.step / (10 + self.step))
-        for name, parameter in self.model.named_parameters():
-            self.average[name].lerp_(parameter.detach(), 1 - decay)
-
-    def evaluate(self, data: Data) -> None:
-        """Looks at the validation part and keeps the averaged weights if they are to be kept."""
-        found = copied(self.model.state_dict()) | copied(self.average)
-        with lent(self.model, found):
-            self.last_bits, _ = bits_per_dim(nats(self, data.validation), data.event_shape)
-        if self.recipe.keep == "last" or not self.kept_bits <= self.last_bits:
-            self.kept, self.kept_bits = found, self.last_bits
-
-
-@contextmanager
-def lent(model: nn.Module, weights: Weights) -> Iterator[None]:
-    """Lends the model other weights for the time of the block."""
-    own = copied(model.state_dict())
-    model.load_state_dict(weights)
-    try:
-        yield
-    finally:
-        model.load_state_dict(own)
+    def score(self, part: Part) -> float:
+        """The mean of the family's figure."""
+        event_shape = tuple(part.x.shape[1:])
+        return bits_per_dim(nats(self, part), event_shape, self.family.unit)[0]
 
 
 @torch.no_grad()
-def nats(training: Training, part: Part, size: int = 128) -> Tensor:
-    """(N,), float64: what the model, in evaluation mode, says of every image of the part."""
+def nats(training: Training, part: Part, size: int = 128, final: bool = False) -> Tensor:
+    """(N,), float64: what the model, in evaluation mode, says of every image of the part.
+
+    ``final``: by the family's more expensive figure, if it has one.
+    """
+    family = training.family
+    cost = (final and family.held_out) or family.nats
     torch.manual_seed(training.recipe.seed)
     training.model.eval()
     found = []
     for index in torch.arange(len(part)).split(size):
         x, y = training.arguments(part.at(index))
-        found.append(training.family.nats(training.model, x, y).double().cpu())
+        found.append(cost(training.model, x, y).double().cpu())
     return torch.cat(found)
 
 
 def fit(
-    training: Training,
+    training: Trainer,
     data: Data,
     budget: Budget,
     after_step: Callable[[float], None] = lambda loss: None,

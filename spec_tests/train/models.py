@@ -1,160 +1,115 @@
-r"""What can be trained: a table of names, open to every family.
+r"""What can be trained: the tables of all kinds of models, joined.
 
-A trainable is a class, the sizes that give it about sixty thousand parameters on the digits, and a
-family that says how such a model is trained, evaluated and sampled. Torch is imported when a model
-is built, so that ``genspec --help`` stays quick.
+A trainable is a class, or a function that builds one, the sizes that give it about sixty thousand
+parameters on the digits, and a `Family` that says how such a model is trained, evaluated and shown.
+A kind of model is a module: `autoregressive`, whose table is there too, `latent`, `flows`, `energy`
+and `autoencoders`, which import torch and are therefore named here and not imported.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spec_tests.registry import UsageError, nearest
+from spec_tests.train import adversarial, autoregressive
+from spec_tests.train.autoregressive import AUTOREGRESSIVE
+from spec_tests.train.family import Family, Trainable
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
-__all__ = ["AUTOREGRESSIVE", "TRAINABLES", "Family", "Trainable", "trainable"]
+    from spec_tests.train.data import Data
 
-_EVENT = ("event_shape", "levels", "num_classes")
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one kind of model is trained, evaluated and sampled.
-
-    ``x`` is long (N, C, H, W); ``y`` is long (N,), or None for a model without classes.
-    """
-
-    loss: Callable[[nn.Module, Tensor, Tensor | None], Tensor]  # nats per item, to be minimised
-    nats: Callable[[nn.Module, Tensor, Tensor | None], Tensor]  # (N,), minus log p(x | y)
-    sample: Callable[[nn.Module, int, Tensor | None, torch.Generator], Tensor]
-    complete: (
-        Callable[[nn.Module, Tensor, Tensor, Tensor | None, torch.Generator], Tensor] | None
-    ) = None
-    bound: bool = False  # `nats` is an upper bound, not the value itself
+__all__ = ["AUTOREGRESSIVE", "GAMES", "TRAINABLES", "Family", "Trainable", "trainable"]
 
 
-def _given(y: Tensor | None) -> tuple[Tensor, ...]:
-    """The label as arguments: models without classes need not take one."""
-    return () if y is None else (y,)
+def _of_ink(model: nn.Module, data: Data) -> list[tuple[str, str]]:
+    from spec_tests.train.energy import coins
+
+    return coins(model, data)
 
 
-def _nats(model: Any, x: Tensor, y: Tensor | None) -> Tensor:
-    log_prob: Tensor = model.log_prob(x, *_given(y))
-    return -log_prob
+def _of_pixels(model: nn.Module, data: Data) -> list[tuple[str, str]]:
+    from spec_tests.train.autoencoders import compared
+
+    return compared(model, data)
 
 
-def _sample(model: Any, n: int, y: Tensor | None, generator: torch.Generator) -> Tensor:
-    drawn: Tensor = model.sample(n, *_given(y), generator=generator)
-    return drawn
+def _drawn(family: Family, draws: int, note: str) -> Family:
+    """With a figure for the held-out part that takes more draws."""
+
+    def held_out(model: Any, x: Any, y: Any) -> Any:
+        return model.nats(x, draws)
+
+    return replace(family, held_out=held_out, bound=True, note=note.format(draws))
 
 
-def _complete(
-    model: Any, x: Tensor, known: Tensor, y: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    drawn: Tensor = model.complete(x, known, *_given(y), generator=generator)
-    return drawn
+# The models of these kinds do it all by themselves.
+_OWN = Family(
+    loss=lambda model, x, y: model.loss(x),
+    nats=lambda model, x, y: model.nats(x),
+    sample=lambda model, n, y, generator: model.sample(n, generator),
+    traverse=lambda model, x, generator: model.traverse(x, generator),
+)
+_REBUILDS = replace(_OWN, reconstruct=lambda model, x, generator: model.reconstruct(x, generator))
+_INK = "bits per dimension of ink or paper"
 
-
-AUTOREGRESSIVE = Family(
-    loss=lambda model, x, y: _nats(model, x, y).mean(),
-    nats=_nats,
-    sample=_sample,
-    complete=_complete,
+LATENT = _drawn(_REBUILDS, 200, "importance weighted, {} draws")
+FLOW = _drawn(_OWN, 8, "dequantised, {} draws of the noise")
+DIFFUSION = _drawn(_OWN, 8, "variational and dequantised, {} draws of the noise")
+BINARY_LATENT = replace(LATENT, score_name=_INK, beside=_of_ink)
+BOLTZMANN = replace(_REBUILDS, score_name=_INK, beside=_of_ink)
+AUTOENCODER = replace(
+    _REBUILDS,
+    sample=None,
+    beside=_of_pixels,
+    score_name="squared error per pixel",
+    unit=1.0,
+    digits=4,
 )
 
 
-@dataclass(frozen=True)
-class Trainable:
-    """A model that can be trained: where its class is, and its sizes unless others are given."""
-
-    place: str  # "package.module:Class"
-    size: Mapping[str, Any] = field(default_factory=dict)
-    classes: bool = False  # always conditioned on the label; otherwise when asked to
-    family: Family = AUTOREGRESSIVE
-
-    @property
-    def builder(self) -> Callable[..., nn.Module]:
-        """The class, called with ``event_shape``, ``levels``, perhaps ``num_classes``, and sizes."""
-        module, _, name = self.place.partition(":")
-        found: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
-        return found
-
-    def sizes(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every size of the model, those given and the table's for the others.
-
-        Raises:
-            UsageError: the model has no such size.
-        """
-        known = [n for n in inspect.signature(self.builder).parameters if n not in _EVENT]
-        for name in given:
-            if name not in known:
-                raise UsageError(f"--size {name}: {self.place} has none{nearest(name, known)}")
-        return {**self.size, **given}
-
-    def build(
-        self, event_shape: tuple[int, ...], levels: int, num_classes: int, size: Mapping[str, Any]
-    ) -> nn.Module:
-        """A fresh model, drawn from torch's own generator.
-
-        Raises:
-            UsageError: it cannot be conditioned on a class, or does not accept its sizes.
-        """
-        classes = {"num_classes": num_classes}
-        if "num_classes" not in inspect.signature(self.builder).parameters:
-            if num_classes:
-                raise UsageError(f"--classes: {self.place} cannot be conditioned on a label")
-            classes = {}
-        try:
-            return self.builder(event_shape=event_shape, levels=levels, **classes, **size)
-        except ValueError as problem:
-            raise UsageError(f"{self.place} refuses its sizes: {problem}") from problem
+def _kind(module: str, family: Family, **sizes: Mapping[str, Any]) -> dict[str, Trainable]:
+    """Models that a module builds by functions of their names."""
+    places = {name: f"spec_tests.train.{module}:{name}" for name in sizes}
+    return {name: Trainable(places[name], size, family) for name, size in sizes.items()}
 
 
-_AR = "reference.autoregressive."
-_TRANSFORMER = {"embed_dim": 48, "num_heads": 4, "hidden": 96, "layers": 3}
 TRAINABLES: dict[str, Trainable] = {
-    "conditional_pixelcnn": Trainable(
-        _AR + "conditional:ConditionalPixelCNN", {"hidden": 24, "head": 64, "layers": 4}, True
+    **autoregressive.MODELS,
+    **_kind(
+        "latent",
+        LATENT,
+        vae={"latent_dim": 16, "hidden_dim": 248},
+        convolutional_vae={"latent_dim": 16, "hidden": 30},
     ),
-    "diagonal_bilstm": Trainable(
-        _AR + "diagonal_bilstm:DiagonalBiLSTM", {"hidden": 28, "head": 64, "layers": 2}
+    **_kind("latent", BINARY_LATENT, bernoulli_vae={"latent_dim": 16, "hidden_dim": 335}),
+    **_kind(
+        "flows",
+        FLOW,
+        nice={"layers": 6, "hidden": 76},
+        realnvp={"scales": 2, "hidden": 96},
+        glow={"scales": 2, "steps": 4, "hidden": 48},
+        maf={"layers": 4, "hidden": 76},
+        iaf={"layers": 2, "hidden": 154},
     ),
-    "fvbn": Trainable(_AR + "fvbn:FullyVisibleBeliefNetwork"),  # has no sizes: 1.2 million
-    "gated_pixelcnn": Trainable(
-        _AR + "gated_pixelcnn:GatedPixelCNN", {"hidden": 24, "head": 64, "layers": 4}
+    **_kind("energy", BOLTZMANN, rbm={"hidden": 14, "sweeps": 5}),  # 974: its states are listed
+    **_kind("energy", DIFFUSION, diffusion={"steps": 8, "hidden": 460}),
+    **_kind(
+        "autoencoders",
+        AUTOENCODER,
+        bottleneck={"hidden_dim": 410, "code_dim": 8},
+        linear_bottleneck={"code_dim": 8},  # 1096
+        convolutional_autoencoder={"hidden": 600, "code_channels": 2},
+        sparse_autoencoder={"code_dim": 460, "price": 0.3},
+        denoising_autoencoder={"hidden_dim": 336, "code_dim": 24, "sigma": 0.3},
     ),
-    "image_transformer": Trainable(
-        _AR + "image_transformer:ImageTransformer", {**_TRANSFORMER, "block": 16}
-    ),
-    "image_transformer_2d": Trainable(
-        _AR + "image_transformer:ImageTransformer",
-        {**_TRANSFORMER, "block": [4, 4], "halo": [2, 2]},
-    ),
-    "made": Trainable(_AR + "made:MADE", {"hidden": [27]}),
-    "multiscale_pixelcnn": Trainable(
-        _AR + "multiscale:MultiscalePixelCNN",
-        {"factor": 2, "maps": 8, "hidden": 17, "head": 64, "layers": 4},
-    ),
-    "nade": Trainable(_AR + "nade:NADE", {"hidden": 27}),
-    "pixel_transformer": Trainable(_AR + "pixel_transformer:PixelTransformer", _TRANSFORMER),
-    "pixelcnn": Trainable(_AR + "pixelcnn:PixelCNN", {"hidden": 28, "head": 64, "blocks": 5}),
-    "pixelcnn_pp": Trainable(
-        _AR + "pixelcnn_pp:PixelCNNPlusPlus",
-        {"hidden": 13, "components": 5, "blocks": 1, "resolutions": 2},
-    ),
-    "pixelsnail": Trainable(
-        _AR + "pixelsnail:PixelSNAIL",
-        {"hidden": 24, "keys": 8, "values": 24, "components": 5, "blocks": 3},
-    ),
-    "row_lstm": Trainable(_AR + "row_lstm:RowLSTM", {"hidden": 26, "head": 64, "layers": 2}),
 }
+
+
+GAMES = adversarial.MODELS  # of two players, who bring rules instead of a family
 
 
 def trainable(name: str) -> Trainable:
@@ -163,8 +118,9 @@ def trainable(name: str) -> Trainable:
     Raises:
         UsageError: there is none; the message names the nearest and lists all.
     """
-    if name not in TRAINABLES:
-        hint = nearest(name, list(TRAINABLES))
-        known = "" if hint.startswith("; known") else f"; known: {', '.join(sorted(TRAINABLES))}"
+    table = {**TRAINABLES, **GAMES}
+    if name not in table:
+        hint = nearest(name, list(table))
+        known = "" if hint.startswith("; known") else f"; known: {', '.join(sorted(table))}"
         raise UsageError(f"unknown model {name!r}{hint}{known}")
-    return TRAINABLES[name]
+    return table[name]

@@ -1,13 +1,15 @@
-r"""A picture of what a model draws: samples, and completions beside the originals.
+r"""A picture of what a model draws, in rows; a kind of model has those that it can fill.
 
 .. code-block:: text
 
     held out   [ ][ ][ ]...     images that the model has not seen
+    rebuilt    [ ][ ][ ]...     what comes back from their codes
     known      [ ][ ][ ]...     their upper halves, which the model is told
     completed  [ ][ ][ ]...     its continuation of each
     completed  [ ][ ][ ]...     and another one
     samples    [ ][ ][ ]...     its own, from nothing
     samples    [ ][ ][ ]...
+    between    [ ][ ][ ]...     along a line from code to code, or along one coordinate
 """
 
 from __future__ import annotations
@@ -17,14 +19,15 @@ from collections.abc import Callable
 
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
 from spec_tests.train.data import Data, Part
 from spec_tests.train.loop import Training
+from spec_tests.train.views import Row
 
-__all__ = ["Row", "portrait", "showcase", "top_half"]
+__all__ = ["portrait", "showcase", "top_half"]
 
-Row = tuple[str, Tensor]  # what the row shows, and its images as levels (N, C, H, W); -1: unknown
+Draw = Callable[[nn.Module, Tensor, torch.Generator], list[Row]]
 
 _MARGIN, _GAP, _INK, _PAPER, _UNKNOWN = 74, 4, (60, 60, 60), (255, 255, 255), (150, 170, 200)
 
@@ -39,19 +42,25 @@ def top_half(event_shape: tuple[int, int, int]) -> Tensor:
 def showcase(
     data: Data,
     columns: int,
-    sample: Callable[[Tensor], Tensor],
-    complete: Callable[[Part], Tensor] | None,
+    sample: Callable[[Tensor], Tensor] | None = None,
+    complete: Callable[[Part], Tensor] | None = None,
+    reconstruct: Callable[[Tensor], list[Row]] | None = None,
+    traverse: Callable[[Tensor], list[Row]] | None = None,
 ) -> list[Row]:
-    """The rows of the picture, given how to draw from labels and how to complete images."""
+    """The rows of the picture, given how to draw from labels, to complete and to rebuild images."""
     part = _first_of_each_label(data, columns)
     x = part.x.long()
     rows = [("held out", x)]
+    if reconstruct:
+        rows += reconstruct(x)
     if complete:
         known = torch.where(top_half(data.event_shape), x, -1)
         twice = complete(part.at(torch.arange(columns).repeat(2)))  # one pass for both rows
         rows += [("known", known), *(("completed", half) for half in twice.split(columns))]
-    drawn = sample((torch.arange(columns) % data.num_classes).repeat(2))
-    return [*rows, *(("samples", half) for half in drawn.split(columns))]
+    if sample:
+        drawn = sample((torch.arange(columns) % data.num_classes).repeat(2))
+        rows += [("samples", half) for half in drawn.split(columns)]
+    return [*rows, *(traverse(x) if traverse else [])]
 
 
 def _first_of_each_label(data: Data, columns: int) -> Part:
@@ -75,6 +84,7 @@ def portrait(training: Training, data: Data, columns: int) -> bytes:
         return y.to(device) if training.classes else None
 
     def sample(y: Tensor) -> Tensor:
+        assert family.sample is not None
         return family.sample(model, len(y), label(y), generator).cpu()
 
     def complete(part: Part) -> Tensor:
@@ -83,7 +93,19 @@ def portrait(training: Training, data: Data, columns: int) -> bytes:
         x, y = part.x.long().to(device), label(part.y)
         return family.complete(model, x, known, y, generator).cpu()
 
-    rows = showcase(data, columns, sample, complete if family.complete else None)
+    def rows_of(draw: Draw | None) -> Callable[[Tensor], list[Row]] | None:
+        if draw is None:
+            return None
+        return lambda x: [(name, row.cpu()) for name, row in draw(model, x.to(device), generator)]
+
+    rows = showcase(
+        data,
+        columns,
+        sample if family.sample else None,
+        complete if family.complete else None,
+        rows_of(family.reconstruct),
+        rows_of(family.traverse),
+    )
     return png(rows, data.levels)
 
 

@@ -14,9 +14,12 @@ import torch
 from spec_tests.registry import UsageError
 from spec_tests.train import checkpoint
 from spec_tests.train import data as images
+from spec_tests.train.adversarial import Contest
+from spec_tests.train.game_run import GameRun
 from spec_tests.train.loop import Budget, Recipe, Training
 from spec_tests.train.models import Trainable, trainable
 from spec_tests.train.run import Run
+from spec_tests.train.trainer import Trainer
 
 __all__ = ["prepare", "start"]
 
@@ -28,10 +31,12 @@ def start(
     recipe: Recipe,
     classes: bool,
     device: torch.device,
-) -> Training:
+) -> Trainer:
     """A model as the seed draws it, not yet trained."""
     torch.manual_seed(recipe.seed)
     model = entry.build(data.event_shape, data.levels, data.num_classes if classes else 0, size)
+    if isinstance(entry, Contest):
+        return entry.match(model.to(device), entry.family, recipe, classes, data.levels)
     return Training(model.to(device), entry.family, recipe, classes)
 
 
@@ -48,7 +53,7 @@ def prepare(options: argparse.Namespace) -> Run:
     data = images.load(options.data or "digits")
     given = {f.name: getattr(options, f.name, None) for f in fields(Recipe)}
     given = {name: value for name, value in given.items() if value is not None}
-    recipe = Recipe(**(about["recipe"] if about else given))
+    recipe = Recipe(**(about["recipe"] if about else {**entry.recipe, **given}))
     size = about["size"] if about else entry.sizes(dict(options.size))
     classes = about["classes"] if about else entry.classes or bool(options.classes)
     training = start(entry, data, size, recipe, classes, device)
@@ -57,7 +62,8 @@ def prepare(options: argparse.Namespace) -> Run:
     minutes = options.minutes or (math.inf if options.steps else 3.0)
     budget = Budget(options.steps or math.inf, 60 * minutes)
     out = _folder(options, data)
-    run = Run(options.model, data, size, training, budget, out, options.pictures)
+    kind = GameRun if isinstance(entry, Contest) else Run
+    run = kind(options.model, data, size, training, budget, out, options.pictures)
     run.saved_step = training.step if options.resume == run.checkpoint else None
     return run
 
@@ -81,7 +87,7 @@ def _check_same(options: argparse.Namespace, about: dict[str, Any]) -> None:
 
 
 def _resume(
-    training: Training,
+    training: Trainer,
     data: images.Data,
     tensors: dict[str, torch.Tensor],
     about: dict[str, Any],

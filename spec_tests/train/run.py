@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from spec_tests.train import checkpoint
 from spec_tests.train import data as images
-from spec_tests.train.loop import Budget, Training, bits_per_dim, fit, lent, nats
+from spec_tests.train.loop import Budget, Training, bits_per_dim, fit, nats
 from spec_tests.train.pictures import portrait
+from spec_tests.train.trainer import Trainer, lent
 
 __all__ = ["Run", "parameters"]
 
@@ -45,7 +46,7 @@ class Run:
         classes = f", given one of {self.data.num_classes} labels" if self.training.classes else ""
         return f"{self.name}{classes}: {parameters(self.training):,} parameters{sizes}"
 
-    def about(self, held_out: float | None = None) -> dict[str, Any]:
+    def about(self, held_out: Any = None) -> dict[str, Any]:
         """What the checkpoint says of itself."""
         return {
             "model": self.name,
@@ -58,12 +59,16 @@ class Run:
             "recipe": asdict(self.training.recipe),
             "step": self.training.step,
             "seconds": self.training.seconds,
-            "bits_per_dim": {"validation": self.training.kept_bits, "held_out": held_out},
+            "score": {
+                "name": self.training.family.score_name,
+                "validation": self.training.kept_score,
+                "held_out": held_out,
+            },
             "parameters": parameters(self.training),
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
         }
 
-    def save(self, held_out: float | None = None) -> None:
+    def save(self, held_out: Any = None) -> None:
         """Writes the checkpoint."""
         checkpoint.save(self.checkpoint, checkpoint.state(self.training), self.about(held_out))
         self.saved_step = self.training.step
@@ -78,41 +83,61 @@ class Run:
 
         def after_step(loss: float) -> None:
             done = self.training.step if in_steps else self.training.seconds
-            bits = loss / (math.prod(self.data.event_shape) * math.log(2))
             bar.n = min(done, total)
-            validated = self.training.last_bits
+            validated = self.training.last_score
             found = "" if math.isnan(validated) else f", validation {validated:.3f}"
             step = f"step {self.training.step}: " if not in_steps else ""
-            bar.set_postfix_str(f"{step}{bits:.3f} bits per dim{found}", refresh=False)
+            bar.set_postfix_str(f"{step}loss {self.each(loss):.3f}{found}", refresh=False)
             bar.update(0)
 
         with bar:
             fit(self.training, self.data, self.budget, after_step, self.save)
 
+    def each(self, loss: float) -> float:
+        """A loss in the unit of the score."""
+        return loss / (math.prod(self.data.event_shape) * self.training.family.unit)
+
     def report(self) -> dict[str, Any]:
         """Evaluates on the held-out part, writes the files, and prints what came out."""
-        training, data = self.training, self.data
-        written = ["checkpoint.safetensors", "model.safetensors"]
-        with lent(training.model, training.kept):
-            bits, error = bits_per_dim(nats(training, data.held_out), data.event_shape)
-            print(
-                f"trained   {training.step} steps in {training.seconds:.1f} s of processor time\n"
-                f"held out  {bits:.3f} bits per dimension, "
-                f"{'at most' if training.family.bound else 'exactly'}; ± {error:.3f} over the "
-                f"{len(data.held_out)} {data.noun}\n"
-                f"uniform   {math.log2(data.levels):.3f} = log2 {data.levels}",
-                flush=True,
-            )
-            self.save(bits)
-            checkpoint.save_weights(self.out / written[1], training, self.about(bits))
-            if self.columns:
-                picture = portrait(training, data, self.columns)
-                written.append("samples.png")
-                checkpoint.write_atomically(self.out / written[2], picture)
+        training = self.training
+        with lent(training.learner, training.kept):
+            result, held_out, findings = self.measured()
+            spent = f"{training.step} steps in {training.seconds:.1f} s of processor time"
+            print(f"trained   {spent}\n{findings}", flush=True)
+            drawn = self.drawn()
+        self.save(held_out)
+        checkpoint.save_weights(self.out / "model.safetensors", training, self.about(held_out))
+        for name, content in drawn.items():
+            checkpoint.write_atomically(self.out / name, content)
+        written = ["checkpoint.safetensors", "model.safetensors", *drawn]
         print(f"written   {self.out}: {', '.join(written)}")
-        return {"bits": bits, "error": error, "steps": training.step}
+        return {**result, "steps": training.step}
+
+    def measured(self) -> tuple[dict[str, Any], Any, str]:
+        """The figures on the held-out part: all, those for the files, and those in words."""
+        family = self.training.family
+        costs = nats(self.training, self.data.held_out, final=True)
+        score, error = bits_per_dim(costs, self.data.event_shape, family.unit)
+        beside = family.beside(self.training.model, self.data)
+        result = {"score": score, "error": error, "beside": beside}
+        return result, score, self._findings(score, error, beside)
+
+    def drawn(self) -> dict[str, bytes]:
+        """The files with pictures, under their names."""
+        if not self.columns:
+            return {}
+        return {"samples.png": portrait(self.training, self.data, self.columns)}
+
+    def _findings(self, score: float, error: float, beside: list[tuple[str, str]]) -> str:
+        """The figure on the held-out part, and those to compare it with."""
+        family = self.training.family
+        lines = [
+            f"held out  {score:.{family.digits}f} {family.score_name}{family.standing}; "
+            f"± {error:.{family.digits}f} over the {len(self.data.held_out)} {self.data.noun}",
+        ]
+        return "\n".join([*lines, *(f"{name:<9} {figure}" for name, figure in beside)])
 
 
-def parameters(training: Training) -> int:
+def parameters(training: Trainer) -> int:
     """How many numbers are trained."""
     return sum(p.numel() for p in training.model.parameters() if p.requires_grad)
