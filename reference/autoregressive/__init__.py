@@ -38,6 +38,12 @@ from reference.autoregressive.coupled_channels import (
     split_mixture,
 )
 from reference.autoregressive.cross_attention import CrossAttention, full_attention
+from reference.autoregressive.deep_gmm import (
+    DeepGMM,
+    deep_gmm_components,
+    deep_gmm_log_prob,
+    deep_gmm_push,
+)
 from reference.autoregressive.diagonal_bilstm import (
     DiagonalBiLSTM,
     DiagonalBiLSTMLayer,
@@ -66,6 +72,7 @@ from reference.autoregressive.made_masks import (
     masked_layers,
 )
 from reference.autoregressive.masks import MaskedConv2d, raster_mask
+from reference.autoregressive.mcgsm import discretized_gaussian, mcgsm, mcgsm_logits
 from reference.autoregressive.mixture_output import LogisticMixtureHead, mixture_logits
 from reference.autoregressive.multiscale import MultiscalePixelCNN, subsampled_order
 from reference.autoregressive.nade import NADE, nade_activations
@@ -79,6 +86,7 @@ from reference.autoregressive.pixelcnn_pp import PixelCNNPlusPlus
 from reference.autoregressive.pixelcnn_pp_receptive_field import pixelcnn_pp_receptive_field
 from reference.autoregressive.pixelsnail import PixelSNAIL
 from reference.autoregressive.receptive_field import pixelcnn_receptive_field, spread
+from reference.autoregressive.recurrent_mixture import RIDE, spatial_lstm
 from reference.autoregressive.recurrent_reach import diagonal_bilstm_reach, row_lstm_reach
 from reference.autoregressive.row_lstm import MaskedRowConv, RowLSTM, RowLSTMLayer
 from reference.autoregressive.sampling import complete, raster_order, sample
@@ -105,11 +113,13 @@ from reference.autoregressive.two_streams import (
 __all__ = [
     "MADE",
     "NADE",
+    "RIDE",
     "CausalAttentionBlock",
     "CausalSelfAttention",
     "ConditionalPixelCNN",
     "ConvLSTMCell",
     "CrossAttention",
+    "DeepGMM",
     "DiagonalBiLSTM",
     "DiagonalBiLSTMCache",
     "DiagonalBiLSTMLayer",
@@ -160,10 +170,14 @@ __all__ = [
     "coupled_mixture_log_prob",
     "coupled_mixture_logits",
     "coupled_receptive_field",
+    "deep_gmm_components",
+    "deep_gmm_log_prob",
+    "deep_gmm_push",
     "dequantized_gaussian_bound",
     "dequantized_gaussian_fit",
     "diagonal_bilstm_reach",
     "diagonal_scan",
+    "discretized_gaussian",
     "discretized_logistic",
     "discretized_logistic_mixture",
     "full_attention",
@@ -181,6 +195,8 @@ __all__ = [
     "made_masks",
     "made_receptive_field",
     "masked_layers",
+    "mcgsm",
+    "mcgsm_logits",
     "mixture_logits",
     "nade_activations",
     "nade_complete",
@@ -197,6 +213,7 @@ __all__ = [
     "shifted",
     "shifted_pad",
     "skew",
+    "spatial_lstm",
     "split_mixture",
     "spread",
     "strictly_causal_attention",
