@@ -103,10 +103,27 @@ def enumerate_machine(model: Built, config: RBMConfig, like: Handle) -> Machine:
     r"F(v) = -\log \sum_h e^{-E(v, h)}; \qquad F(v') - F(v) = \log \frac{p(v \mid h)\, p(h \mid v')}"
     r"{p(h \mid v)\, p(v' \mid h)} \text{ for every } h",
     sources=[f"{HINTON}, section 16.1"],
-    why="""The free energy of a visible state is that of all joint states which contain it; the sum over
-    the 2^H hidden states is carried out. Where no energy is offered, Bayes' rule gives the ratio of two
-    marginals from the conditionals, through any hidden state, and free energies count by their
-    differences.""",
+    why=r"""The probability of a visible state is that of all joint states which contain it, so
+    :math:`e^{-F(v)} = \sum_h e^{-E(v, h)}` gives :math:`p(v) = e^{-F(v)} / Z`. The energy is linear
+    in each hidden unit, the sum over their :math:`2^H` states factorises, and with b and c the
+    biases of the layers and W the weights
+
+    .. math::
+
+        F(v) = -b^\top v - \sum_j \log \bigl(1 + e^{c_j + (W^\top v)_j}\bigr).
+
+    The test carries out the sum, over every state of both layers. Where no energy is offered,
+    Bayes' rule in both directions, :math:`p(v)\, p(h \mid v) = p(h)\, p(v \mid h)`, gives the ratio
+    of two marginals from the conditionals, through any hidden state h; then free energies count by
+    their differences, since a constant is lost in Z.""",
+    assumptions={
+        "hidden units are 0 or 1": "for units that are -1 or 1 a unit of field a adds"
+        r" :math:`\log 2 \cosh a` and not :math:`\log(1 + e^a)`: 1.13 and not 1.31 for a = 1",
+        "no two hidden units are connected (for the product form)": (
+            "with the additional energy :math:`-h_1 h_2` two units without a field add"
+            r" :math:`\log(3 + e)` and not :math:`\log 4`"
+        ),
+    },
 )
 @given(config=machines)
 def test_free_energy_sums_out_the_hidden_units(
@@ -144,11 +161,21 @@ def _strong(subject: Handle, config: RBMConfig, factor: float) -> Built:
     "rbm.free_energy_of_strong_weights",
     r"F(v) = -\log \sum_h e^{-E(v, h)} \quad\text{for weights of any size}",
     sources=[f"{HINTON}, section 16.1"],
-    why="""Trained machines have units that are all but certain. log(1 + e^a) is a itself for a large
-    field, and e^a overflows on the way there; a shortcut that begins too early is off by e^-a. The
-    weights are drawn five times and two thousand times their usual size, and the free energy must
-    be finite, with its gradient, and where the energy is offered agree with the sum over all hidden
-    states.""",
+    why=r"""A requirement. Trained machines have units that are all but certain, with a large field
+    a, and :math:`\log(1 + e^a)` overflows on the way there: past a = 88 in single precision and a =
+    709 in double. Yet its value is harmless,
+
+    .. math::
+
+        \log(1 + e^a) = \max(a, 0) + \log(1 + e^{-|a|}),
+
+    and so is its slope :math:`\sigma(a)`. An infinite free energy makes every probability 0 or NaN;
+    a shortcut that takes a for the value too early is off by nearly :math:`e^{-a}`, 0.018 for each
+    unit at a = 4.
+
+    Weights are drawn five times and two thousand times their usual size. The free energy must be
+    finite, with its gradient, and where the energy is offered agree with the logarithm of the sum
+    over all hidden states, shifted by its largest term.""",
     effort=0.5,
 )
 @given(config=machines, factor=st.sampled_from([5.0, 2000.0]))
@@ -182,10 +209,25 @@ def test_free_energy_survives_strong_weights(
     r"p(h_j = 1 \mid v) = \sigma\bigl(E(v, 0) - E(v, e_j)\bigr), \quad p(v_i = 1 \mid h) = "
     r"\sigma\bigl(E(0, h) - E(e_i, h)\bigr) \quad\text{for weights of any size}",
     sources=[f"{HINTON}, section 2"],
-    why="""A trained unit may be all but certain, and must then be drawn so: a probability that is
-    clamped away from 0 and 1, or computed as e^a / (1 + e^a), which is NaN for a large field, makes
-    another chain than the energy's. Weights are drawn five times and two thousand times their usual
-    size; where the energy is offered it gives each unit's odds.""",
+    why=r"""Let :math:`e_j` be the state in which unit j alone is on. The energy is linear in
+    :math:`h_j`, and given v the hidden units are independent; so the odds of unit j are those of
+    two states that differ in it alone, whatever the others do:
+
+    .. math::
+
+        \frac{p(h_j = 1 \mid v)}{p(h_j = 0 \mid v)} = \frac{e^{-E(v, e_j)}}{e^{-E(v, 0)}}.
+
+    A trained unit may be all but certain, and must then be drawn so. A probability that is clamped
+    away from 0 and 1 makes another chain than the energy's; one computed as :math:`e^a / (1 + e^a)`
+    is infinity over infinity for a large field, NaN.
+
+    Weights are drawn five times and two thousand times their usual size. Where an energy is offered
+    its differences are the oracle, in double precision; else the probabilities must be finite and
+    lie in [0, 1].""",
+    assumptions={
+        "no two units of a layer are connected": "with the additional energy :math:`-h_1 h_2` the"
+        " odds of :math:`h_1` are e times as large when :math:`h_2` is on",
+    },
     effort=0.5,
 )
 @given(config=machines, factor=st.sampled_from([5.0, 2000.0]))
@@ -227,9 +269,26 @@ def test_conditionals_survive_strong_weights(
     r"\prod_j p(h_j \mid v) = \frac{e^{-E(v,h)}}{\sum_{h'} e^{-E(v,h')}}, \qquad"
     r" \prod_i p(v_i \mid h) = \frac{e^{-E(v,h)}}{\sum_{v'} e^{-E(v',h)}}",
     sources=[f"{HINTON}, section 2, equations 7 and 8", SMOLENSKY],
-    why="""Both conditionals belong to one joint density, and no two units of a layer are connected, so
-    that each conditional is a product. All joint states are enumerated; without an energy the joint is
-    exp(-F(v)) p(h|v), which the visible conditional must fit.""",
+    why=r"""Given v, the exponent :math:`-E(v, h)` is a constant plus one term for each hidden unit,
+    for no two of them are connected. The exponential of a sum is a product, and each factor is
+    normalised by itself:
+
+    .. math::
+
+        p(h \mid v) = \frac{\prod_j e^{a_j h_j}}{\sum_{h'} \prod_j e^{a_j h'_j}} = \prod_j
+        \frac{e^{a_j h_j}}{1 + e^{a_j}}, \qquad a_j = c_j + \sum_i v_i w_{ij},
+
+    with the hidden biases c and the weights w; the same holds for v given h. So
+    ``hidden_probability`` and ``visible_probability`` are conditionals of one joint density.
+
+    All joint states are enumerated, and the softmax of the energies over one layer is the oracle.
+    Without an energy the joint is :math:`e^{-F(v)}\, p(h \mid v)` up to a constant, and the visible
+    conditional must fit it.""",
+    assumptions={
+        "no two units of a layer are connected": "with the energy :math:`-h_1 h_2` alone both"
+        " units are on with probability :math:`e / (3 + e) = 0.475`, where the product of their"
+        " probabilities is :math:`0.650^2 = 0.423`",
+    },
 )
 @given(config=machines)
 def test_conditionals_are_those_of_the_joint(
@@ -258,10 +317,34 @@ def test_conditionals_are_those_of_the_joint(
     "rbm.gibbs_leaves_it_stationary",
     r"\sum_v \pi(v)\, T(v, v') = \pi(v'), \quad \pi(v)\, T(v, v') = \pi(v')\, T(v', v), \quad"
     r" T(v, v') = \sum_h p(h \mid v)\, p(v' \mid h)",
-    sources=["Geman and Geman 1984", f"{HINTON}, section 3"],
-    why="""To draw the hidden units given the visible ones and then the visible ones given the hidden is
-    a Markov chain on visible states; its exact transition matrix leaves exp(-F)/Z as it is, in
-    detailed balance, and reaches every state in one step. Contrastive divergence rests on it.""",
+    sources=[
+        "Geman and Geman 1984, 'Stochastic Relaxation, Gibbs Distributions'",
+        f"{HINTON}, section 3",
+    ],
+    why=r"""Let :math:`\pi(v) = e^{-F(v)} / Z`. To draw h given v, and then v' given h, is a Markov
+    chain on visible states. Since both conditionals belong to one joint p(v, h),
+
+    .. math::
+
+        \pi(v)\, T(v, v') = \sum_h p(v, h)\, p(v' \mid h) = \sum_h \frac{p(v, h)\, p(v', h)}{p(h)},
+
+    which does not change when v and v' change places: detailed balance. Summed over v, where the
+    rows of T add up to one, it says that :math:`\pi` is stationary. No probability is zero, so the
+    chain reaches every state in one step, and there is no other stationary law. Contrastive
+    divergence rests on it.
+
+    The matrix is built from the two conditionals in full, and :math:`\pi` from the free energy
+    alone, so that neither is judged by itself.""",
+    assumptions={
+        "both conditionals belong to one joint density": "for one unit in each layer, b = c = -1"
+        " and w = 4, the model has p(v = 1) = 0.850; with the hidden unit drawn at the"
+        " temperature 2 the chain ends in 0.754",
+        "weights are finite (for there to be no other law)": (
+            "where v' always copies h and h copies v, the chain stays where it is, and every law"
+            " is stationary"
+        ),
+    },
+    sentence="Gibbs sampling leaves the model as it is",
 )
 @given(config=machines)
 def test_gibbs_sampling_leaves_the_model_as_it_is(
@@ -283,9 +366,25 @@ def test_gibbs_sampling_leaves_the_model_as_it_is(
     "rbm.energy_is_bilinear",
     r"E(v, h) = E(0, 0) + \sum_i v_i\, b_i + \sum_j h_j\, c_j + \sum_{ij} v_i h_j\, w_{ij}",
     sources=[SMOLENSKY, f"{HINTON}, equation 1"],
-    why="""'Restricted' means no connection within a layer: the energy has a term for each unit and one
-    for each pair across. These are read off the states with at most one unit of each layer on; every
-    other state must agree, and the energy's differences give the log-odds of every unit.""",
+    why=r"""'Restricted' means that no connection lies within a layer: the energy has one term for
+    each unit and one for each pair across. Such a function of binary units is known from the states
+    with at most one unit of each layer on,
+
+    .. math::
+
+        b_i = E(e_i, 0) - E(0, 0), \qquad w_{ij} = E(e_i, e_j) - E(e_i, 0) - E(0, e_j) + E(0, 0),
+
+    and :math:`c_j` like :math:`b_i`, where :math:`e_i` has unit i alone on: 1 + V + H + VH numbers
+    for :math:`2^{V + H}` states. (Here they carry the sign of the energy; biases and weights are
+    usually their negatives.)
+
+    They are read off and every other state must agree: a connection within a layer, or a product of
+    three units, would show where two units of a layer are on. The log-odds of each hidden unit must
+    be minus its terms.""",
+    assumptions={
+        "units are 0 or 1": "for real units the energy may be quadratic in each, as in a machine"
+        r" with Gaussian visible units, :math:`\tfrac12 v_i^2`, and two states do not tell",
+    },
 )
 @given(config=machines)
 def test_energy_has_no_connection_within_a_layer(
@@ -315,8 +414,19 @@ def test_energy_has_no_connection_within_a_layer(
     r"\exists v, v':\ p(h_j \mid v) \ne p(h_j \mid v'), \qquad \exists h, h':\ p(v_i \mid h) \ne p(v_i"
     r" \mid h')",
     sources=[f"{HINTON}, section 2"],
-    why="""Independent coins satisfy every identity that is claimed of the model. With weights drawn at
-    random each unit of one layer depends on the other layer; one that does not is disconnected.""",
+    why=r"""Independent coins satisfy every identity that is claimed of the model: without weights
+    the free energy is linear, both conditionals are products that belong to one joint, and the
+    transition matrix draws from the model in one step. So a machine whose layers are cut apart by a
+    mistake passes all of them, and learns no more than the mean of each pixel.
+
+    The log-odds of hidden unit j are :math:`c_j + \sum_i v_i w_{ij}`, with its bias c and its
+    weights w, and differ between two states v unless all its weights are 0; likewise for the other
+    layer. Weights drawn from a density are zero with probability zero, so that for each unit the
+    largest and the smallest probability over all states of the other layer must differ.""",
+    assumptions={
+        "no unit has all of its weights zero": "a unit without weights is a coin of its own, and"
+        " a right machine may start like that; parameters are drawn at random here",
+    },
 )
 @given(config=machines)
 def test_every_unit_depends_on_the_other_layer(

@@ -50,10 +50,28 @@ def _energies(machine: Any, states: Tensor) -> Tensor:
     r"p(s) \propto e^{-E(s)}, \qquad p(s_i = 1 \mid s_{-i}) = \sigma\Bigl(b_i + \sum_{j \ne i} "
     r"w_{ij} s_j\Bigr)",
     sources=[f"{ACKLEY}, section 2", NOTES],
-    why="""All that a unit sees of the others is a weighted sum: the energy of a state with the unit on,
-    less that with it off, is linear in them, and the log-odds are that difference. The energy is
-    written out pair by pair and the density is enumerated; each pair counts once, and no unit speaks
-    to itself.""",
+    why=r"""The energy is :math:`E(s) = -\sum_i b_i s_i - \sum_{i < j} w_{ij} s_i s_j`, with
+    :math:`w_{ij} = w_{ji}`. Between two states that differ in unit i alone, everything without
+    :math:`s_i` cancels:
+
+    .. math::
+
+        \log \frac{p(s_i = 1, s_{-i})}{p(s_i = 0, s_{-i})} = E(s_i = 0) - E(s_i = 1) = b_i + \sum_{j
+        \ne i} w_{ij} s_j,
+
+    where :math:`s_{-i}` are the other units. All that a unit sees of them is a weighted sum, and
+    the logistic function turns log-odds into a probability. The constant Z, a sum over :math:`2^D`
+    states, is never needed.
+
+    The oracle writes the energy out pair by pair, in a loop of its own, and enumerates the density;
+    each unit's probability is compared with the two states that it chooses between.""",
+    assumptions={
+        "each pair counts once": r"a quadratic form :math:`s^\top W s` of a symmetric matrix"
+        " holds each pair twice, and the log-odds have :math:`2 w_{ij}`",
+        "no unit is connected to itself": "as :math:`s^2 = s`, a unit with the energy :math:`-w"
+        r" s^2` is on with probability :math:`\sigma(w)`; a weighted sum over all units says"
+        r" :math:`\sigma(0)` where it is off",
+    },
     effort=0.3,
 )
 @given(units=st.sampled_from([1, 2, 3, 4]), seed=SEEDS)
@@ -79,10 +97,27 @@ def test_a_unit_sees_a_weighted_sum_of_the_others(
     r"\frac{\partial}{\partial w_{ij}} \mathbb E_{\text{data}} \log p(s) = \langle s_i s_j "
     r"\rangle_{\text{data}} - \langle s_i s_j \rangle_{\text{model}}",
     sources=[f"{ACKLEY}, section 3", NOTES],
-    why="""The gradient of an exponential family is a difference of two averages of what multiplies the
-    parameter: how often two units are on together when awake, less how often when dreaming. It is
-    local, and it is zero when the model agrees with the data on every pair. Autograd's gradient of the
-    enumerated log-likelihood is the oracle.""",
+    why=r"""With :math:`\log p(s) = -E(s) - \log Z` the weight :math:`w_{ij}` multiplies
+    :math:`s_i s_j` in the first term, and in the second
+
+    .. math::
+
+        \frac{\partial \log Z}{\partial w_{ij}} = \frac1Z \sum_s e^{-E(s)} s_i s_j = \langle s_i s_j
+        \rangle_{\text{model}},
+
+    as in every exponential family. Averaged over the data: how often two units are on together when
+    awake, less how often when dreaming. The rule is local, and zero once the model agrees with the
+    data on every pair; for biases the pair is (i, i), since :math:`s_i^2 = s_i`.
+
+    The oracle is autograd's gradient of the log-likelihood, its constant summed over all states,
+    for data that are any distribution over them; the rule uses two averages and no derivative.""",
+    assumptions={
+        "every unit is seen in the data": "a hidden unit must be averaged over its conditional;"
+        r" if it is taken to be off, :math:`\langle s_i h \rangle_{\text{data}} = 0`, and the"
+        " rule lowers its weights whatever the data",
+        "each pair has one weight": "if :math:`w_{ij}` and :math:`w_{ji}` are tied entries of one"
+        " matrix, and both products are summed, the gradient is twice the rule",
+    },
     effort=0.3,
 )
 @given(
@@ -113,10 +148,29 @@ def test_pairs_are_learnt_from_two_averages(
     "theory.gibbs_sweep_is_stationary",
     r"\sum_s p(s)\, T_1 T_2 \cdots T_D(s, s') = p(s')",
     sources=["Geman and Geman 1984, 'Stochastic Relaxation, Gibbs Distributions'", NOTES],
-    why="""Drawing one unit from its conditional leaves the joint density as it is; so does one unit
-    after another, as long as each sees the latest state of the rest. All at once, from the old state,
-    does not: two units that want to agree then swap for ever. The sweep is run from many draws of the
-    density itself and its end is tested against it.""",
+    why=r"""Let :math:`T_i` draw unit i anew, from its conditional given all the others. If s has
+    the law p, so has the new state:
+
+    .. math::
+
+        \sum_{s_i} p(s_i, s_{-i})\, p(s_i' \mid s_{-i}) = p(s_{-i})\, p(s_i' \mid s_{-i}) = p(s_i',
+        s_{-i}).
+
+    A sweep is one such step after another, each given the latest state of the rest, and what every
+    step leaves as it is the sweep leaves too. (In general it is not reversible: the order of the
+    units counts.)
+
+    The sweep is run from 4000 independent draws of the density itself, by a machine of two units
+    that want to agree, and the ends are counted. A likelihood-ratio test, whose bound holds at any
+    number of draws, compares them with the density, which is enumerated from the energy pair by
+    pair.""",
+    assumptions={
+        "units are drawn one at a time": "for the machine of the test, w = 3 and biases -1.5 and"
+        " -1, both units at once from the old state turn p(00) = 0.309 into 0.217 in one step",
+        "each sees the latest state of the others": "with w = 10 and biases -5 and both drawn"
+        " from the old state, 01 becomes 10 with probability 0.987, and the chain swaps back and"
+        " forth; its law is uniform, where :math:`p(01) = 0.003`",
+    },
     effort=0.2,
     error=1e-9,
 )
@@ -170,10 +224,28 @@ SHAPES = st.sampled_from([(1, 2), (2, 3), (3, 2), (3, 3)])
     "theory.rbm_gradient",
     r"\nabla \log p(v) = -\nabla F(v) + \mathbb E_{p(v')} \nabla F(v')",
     sources=[f"{HINTON}, section 2", NOTES],
-    why="""The log-likelihood is minus the free energy, less a constant that has parameters of its own:
-    its gradient is the second average. Training on the free energy alone would dig a hole that swallows
-    everything. The enumerated joint of visible and hidden states is the oracle, for value and
-    gradient.""",
+    why=r"""With the free energy F, :math:`\log p(v) = -F(v) - \log Z` and
+    :math:`Z = \sum_{v'} e^{-F(v')}`: the constant has parameters of its own:
+
+    .. math::
+
+        -\nabla \log Z = \frac1Z \sum_{v'} e^{-F(v')}\, \nabla F(v') = \mathbb E_{p(v')} \nabla
+        F(v').
+
+    The first term lowers the free energy of the data, the second raises that of what the model
+    dreams; they balance when the model agrees with the data. Training on the free energy alone
+    would dig a hole that swallows everything.
+
+    The oracle is the joint density of visible and hidden states, enumerated from the energy and
+    summed over h: its values and autograd's gradient, for data that are any distribution over the
+    visible states.""",
+    assumptions={
+        "the constant is differentiated as well": "a larger bias of every visible unit then"
+        " lowers the loss for ever, whatever the data, as long as each is on sometimes",
+        "the second average is over the model": "taken over the data it cancels the first, and"
+        " nothing is learned",
+    },
+    sentence="the gradient is the data's average less the model's",
     effort=0.3,
 )
 @given(shape=SHAPES, seed=SEEDS)
@@ -199,13 +271,31 @@ def test_the_gradient_is_data_less_model(
 
 @claim(
     "theory.cd_converges_to_gradient",
-    r"\mathbb E_{v_k \sim q T^k}\, [\nabla F(v_0) - \nabla F(v_k)] \xrightarrow{k \to \infty} "
-    r"-\nabla\, \mathbb E_q \log p(v)",
+    r"\mathbb E_{v_0 \sim q,\; v_k \sim T^k(v_0, \cdot)}\, [\nabla F(v_0) - \nabla F(v_k)]"
+    r" \xrightarrow{k \to \infty} -\nabla\, \mathbb E_q \log p(v)",
     sources=[f"{HINTON}, sections 2 and 3", NOTES],
-    why="""The dreamt states are those of a chain that was started at the data. After k sweeps it has
-    forgotten the data but for the k-th power of its second eigenvalue, and the average of the
-    contrastive gradient has come as close to the true one; with one sweep it is biased. The chain's
-    exact transition matrix carries the average.""",
+    why=r"""By ``theory.rbm_gradient`` the right-hand side is
+    :math:`\mathbb E_q \nabla F - \mathbb E_p \nabla F`. The dreamt :math:`v_k` come from a chain
+    with matrix T that was started at the data q. The chain is reversible and p is stationary
+    (``rbm.gibbs_leaves_it_stationary``), so from any state v
+
+    .. math::
+
+        \sum_{v'} \bigl| T^k(v, v') - p(v') \bigr| \le \frac{\lambda_2^k}{\sqrt{p(v)}},
+
+    with :math:`\lambda_2 < 1` the second largest eigenvalue of T in modulus. After k sweeps the
+    data are forgotten but for that factor, and the average of the contrastive gradient has come as
+    close to the true one; with few sweeps it is biased.
+
+    The exact transition matrix carries the average, over all states and no draws; the bias after 1
+    to 40 sweeps is held against the bound, with the eigenvalue from the matrix itself and the
+    gradient from the enumerated marginal.""",
+    assumptions={
+        "the chain forgets where it began": "for one unit in each layer, biases -10 and w = 20,"
+        r" :math:`\lambda_2 = 0.9998`: two states that hardly ever change, and after 40 sweeps"
+        " the gradient still takes the data for the model",
+        "k is large": "for k = 0 the dreams are the data, and the gradient is 0 for every model",
+    },
     effort=0.3,
 )
 @given(shape=st.sampled_from([(2, 2), (2, 3), (3, 2)]), seed=SEEDS)
@@ -249,10 +339,28 @@ def test_more_sweeps_come_closer_to_the_gradient(
     "theory.gibbs_chain_follows_its_matrix",
     r"\Pr[v_k = v' \mid v_0 = v] = (T^k)(v, v')",
     sources=[f"{HINTON}, section 3"],
-    why="""The sampler draws what the matrix says: all hidden units given the visible ones, then all
-    visible units given those, and nothing of the old visible state survives but through them. Many
-    chains are run from one state and their ends tested against the row of the matrix that the claim
-    computes from the conditionals itself.""",
+    why=r"""One sweep draws all hidden units given the visible ones, independently, and then all
+    visible units given those; nothing of the old visible state survives but through them. So the
+    probability of v' after v is
+
+    .. math::
+
+        T(v, v') = \sum_h \prod_j p(h_j \mid v) \prod_i p(v'_i \mid h),
+
+    and since each sweep sees the last one's end alone, k sweeps have the k-th power of the matrix
+    (Chapman and Kolmogorov).
+
+    The matrix is computed in the test, from the two conditionals. Four thousand chains are run from
+    one state with weights four times as strong as usual, so that it matters whether hidden units
+    are drawn, and the counts of their ends meet its row in a likelihood-ratio test whose bound
+    holds at any number of draws.""",
+    assumptions={
+        "hidden units are drawn": "let one hidden unit have p(h = 1) = 1/2, and push two visible"
+        " units up or down by a field of 5: drawn, they disagree with probability 0.013; given"
+        " the field of the average, 0, they are fair coins and disagree half of the time",
+        "each sweep starts where the last one ended": "two sweeps that both start from v have the"
+        " law of one",
+    },
     effort=0.2,
     error=1e-9,
 )
@@ -284,11 +392,30 @@ def test_chains_end_where_the_matrix_says(
     r"\pi\, C P = \pi \iff \pi = p \qquad\text{for } P(x \mid \tilde x) \propto p(x)\, "
     r"C(\tilde x \mid x)",
     sources=[f"{GSN}, theorem 1", NOTES],
-    why="""Corrupting and then drawing from the posterior over what it was leaves the pair (x, x~) in
-    its joint law, so the data's distribution is stationary; where the corruption connects everything
-    it is the only one. That is why a denoiser that learns only a local posterior gives a sampler of
-    the whole. A reconstruction that returns the likeliest point instead of a draw has another law.""",
-    assumptions=["the corruption connects all states that have probability"],
+    why=r"""Draw x from p and corrupt it into :math:`\tilde x` by C, a matrix of probabilities. Then
+    :math:`P(x' \mid \tilde x)` is, by Bayes' rule, the law of what :math:`\tilde x` came from, so
+    :math:`(x', \tilde x)` has the joint law of :math:`(x, \tilde x)`, and x' the law p: it is
+    stationary. With m the law of :math:`\tilde x`,
+
+    .. math::
+
+        p(x)\, (C P)(x, x') = \sum_{\tilde x} \frac{p(x)\, C(\tilde x \mid x)\; p(x')\, C(\tilde x
+        \mid x')}{m(\tilde x)}
+
+    is symmetric as well. Where the corruption connects all states the chain has one stationary law
+    only. That is why a denoiser, which learns a local posterior alone, gives a sampler of the
+    whole.
+
+    Random p and C are tabulated; the posterior and the transition matrix are computed in the test,
+    and 4096 steps from one state must reach the law that the eigenvector gives.""",
+    assumptions={
+        "the corruption connects all states that have probability": (
+            "a corruption that does nothing, C = I, makes every law stationary, the uniform one"
+            " as well"
+        ),
+        "the reconstruction is a draw": "for p = (0.6, 0.4) and a corruption that erases"
+        " everything, the likeliest point is always the first, and the chain ends in (1, 0)",
+    },
     effort=0.3,
 )
 @given(seed=SEEDS, size=st.sampled_from([2, 3, 5]))

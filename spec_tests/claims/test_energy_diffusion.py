@@ -64,9 +64,27 @@ def _judged_schedule(model: Built) -> Tensor:
     "diffusion_schedule.noise_grows",
     r"1 > \bar\alpha_0 > \bar\alpha_1 > \dots > \bar\alpha_{T-1} \ge 0",
     sources=[f"{DDPM}, section 2", f"{DEEP}, section 2.1"],
-    why="""Each step multiplies the signal that is left by a factor below one and adds noise. A share
-    that rises, or a list of the steps' own factors, is no chain; a share of one would be a step that
-    does nothing, which cannot be taken back.""",
+    why=r"""Step s keeps the share :math:`\alpha_s = 1 - \beta_s` of the signal's variance and adds
+    noise of variance :math:`\beta_s`. The share that is left after step t is the product
+
+    .. math::
+
+        \bar\alpha_t = \prod_{s \le t} \alpha_s, \qquad 0 \le \alpha_s < 1,
+
+    which starts below 1, falls strictly while anything is left, and stays at 0 or above. It is a
+    condition of the contract: a share that rises would need noise of negative variance, and a list
+    of the steps' own factors instead of their product does rise whenever the noise of a later step
+    is smaller. A share of 1, or one repeated, would be a step that does nothing, and Bayes' rule
+    for the way back would divide by 0.
+
+    The numbers are read off ``alpha_bar`` and compared with their neighbours, strictly.""",
+    assumptions={
+        "every step adds noise": r"for :math:`\beta_t = 0` two neighbours are equal,"
+        r" :math:`\bar\alpha_t = \bar\alpha_{t-1}`",
+        "no step adds more than all": r"for :math:`\beta_t = 1.1` the factor is -0.1, and the"
+        " root that scales the mean is not real",
+    },
+    sentence="share of signal falls from step to step",
     effort=0.3,
 )
 @given(config=stratified(list(STRATA)))
@@ -87,9 +105,29 @@ def test_the_share_of_signal_falls(
     "diffusion_schedule.preserves_variance",
     r"q(x_t \mid x_0) = \mathcal N\bigl(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I\bigr)",
     sources=[f"{DDPM}, equation 4"],
-    why="""If the data have unit variance, so has every x_t: what the signal loses the noise brings.
-    The mean is scaled by the root of the share, the variance is the rest of it, for each item at the
-    step of its own.""",
+    why=r"""By induction: if
+    :math:`x_{t-1} = \sqrt{\bar\alpha_{t-1}}\, x_0 + \sqrt{1 - \bar\alpha_{t-1}}\, \epsilon`, and
+    the step is :math:`x_t = \sqrt{\alpha_t}\, x_{t-1} + \sqrt{1 - \alpha_t}\, \epsilon_t` with
+    fresh noise, the variances of the two noises add up to
+
+    .. math::
+
+        \alpha_t (1 - \bar\alpha_{t-1}) + 1 - \alpha_t = 1 - \alpha_t \bar\alpha_{t-1} = 1 -
+        \bar\alpha_t.
+
+    So data of unit variance keep it at every step, :math:`\bar\alpha_t + (1 - \bar\alpha_t) = 1`:
+    what the signal loses the noise brings, and a network sees inputs of one size at all steps.
+
+    The mean must be the root of the share times the data, the variance the rest of it, for each
+    item at the step of its own; both are computed from ``alpha_bar``, which
+    ``diffusion_schedule.noise_grows`` judges.""",
+    assumptions={
+        "noise is fresh at every step": r"one draw used for two steps with :math:`\beta = 1/2`"
+        r" makes the variance :math:`(\tfrac12 + \sqrt{\tfrac12})^2 = 1.46`, where 3/4 is right",
+        "the mean is scaled by the root": r"scaled by :math:`\bar\alpha_t` itself, data of unit"
+        r" variance have :math:`\bar\alpha_t^2 + 1 - \bar\alpha_t`: 3/4 for :math:`\bar\alpha_t ="
+        " 1/2`",
+    },
 )
 @given(case=CASES)
 def test_mean_and_variance_share_what_is_left(
@@ -115,9 +153,28 @@ def test_mean_and_variance_share_what_is_left(
     r"q(x_t \mid x_0) = \int q(x_t \mid x_{t-1})\, q(x_{t-1} \mid x_0)\, dx_{t-1}, \qquad "
     r"\alpha_t = \bar\alpha_t / \bar\alpha_{t-1}",
     sources=[f"{DDPM}, equations 2 and 4"],
-    why="""Two Gaussian steps are one: the means multiply, and the noise of the first is scaled by the
-    second before its own is added. Asked at two neighbouring steps, the members must say so of each
-    other.""",
+    why=r"""Two Gaussian steps are one. If :math:`x_{t-1}` has the mean m and the variance v, then
+
+    .. math::
+
+        x_t = \sqrt{\alpha_t}\, x_{t-1} + \sqrt{1 - \alpha_t}\, \epsilon_t \sim \mathcal
+        N\bigl(\sqrt{\alpha_t}\, m,\; \alpha_t v + 1 - \alpha_t\bigr):
+
+    means multiply, and the noise of the first step is scaled by the second before its own is added.
+    That is what lets training jump to any step at once, and it must be the place to which the
+    single steps lead.
+
+    The subject is asked at every two neighbouring steps, and the later answer compared with one
+    step from the earlier, with :math:`\alpha_t` from ``alpha_bar``; no formula for the marginals is
+    used. A schedule that was stored in single precision is known to that precision only, and the
+    room grows where a small share divides.""",
+    assumptions={
+        "noise is fresh at every step": r"one draw used for two steps with :math:`\beta = 1/2`"
+        " makes the variance 1.46, where 3/4 is right",
+        "each step shrinks the signal": "noise of variance 1/2 that is added twice without"
+        " shrinking makes the variance 1, where 3/4 is right",
+    },
+    sentence="composes: a step after the others is one step more",
 )
 @given(config=stratified(list(STRATA)), x0=reals((1, 3)))
 def test_a_step_after_the_others_is_one_step_more(
@@ -149,9 +206,31 @@ def test_a_step_after_the_others_is_one_step_more(
     "diffusion_schedule.posterior_is_bayes",
     r"q(x_{t-1} \mid x_t, x_0) \propto q(x_t \mid x_{t-1})\, q(x_{t-1} \mid x_0)",
     sources=[f"{DDPM}, equations 6 and 7"],
-    why="""Two Gaussian messages about one variable: what the data say of x_{t-1}, and what x_t says.
-    Precisions add, and the mean is the average weighted by them. Here it is computed in that form from
-    alpha_bar alone; the papers' form, with the two messages over a common denominator, must agree.""",
+    why=r"""Two Gaussian messages about one variable: what the data say of :math:`x_{t-1}`, and what
+    :math:`x_t` says. Their product is Gaussian; the coefficients of :math:`x_{t-1}` in the exponent
+    give precision and mean:
+
+    .. math::
+
+        \frac1{\tilde\beta_t} = \frac1{1 - \bar\alpha_{t-1}} + \frac{\alpha_t}{1 - \alpha_t}, \qquad
+        \tilde\mu_t = \tilde\beta_t \Bigl( \frac{\sqrt{\bar\alpha_{t-1}}\, x_0}{1 -
+        \bar\alpha_{t-1}} + \frac{\sqrt{\alpha_t}\, x_t}{1 - \alpha_t} \Bigr).
+
+    Over the common denominator, as
+    :math:`\alpha_t (1 - \bar\alpha_{t-1}) + 1 - \alpha_t = 1 - \bar\alpha_t`, the variance is the
+    paper's :math:`\tilde\beta_t = (1 - \alpha_t)(1 - \bar\alpha_{t-1}) / (1 - \bar\alpha_t)`.
+
+    The test computes the form with precisions from ``alpha_bar`` alone, from the second step on,
+    and allows for the precision to which the schedule is known.""",
+    assumptions={
+        "the steps are a Markov chain": "other processes have the same law of :math:`x_t` given"
+        " :math:`x_0` and another way back: that of DDIM (Song, Meng, Ermon 2021) may have"
+        " variance 0",
+        "there is a step before": r"at the first step :math:`\bar\alpha_{t-1} = 1`, and the"
+        " message of the data has infinite precision:"
+        " ``diffusion_schedule.first_step_returns_the_data``",
+    },
+    sentence="step back is the product of two Gaussians",
 )
 @given(case=CASES)
 def test_the_step_back_is_the_product_of_two_gaussians(
@@ -198,9 +277,22 @@ def _combined(now: Tensor, before: Tensor, x0: Tensor, xt: Tensor) -> tuple[Tens
     "diffusion_schedule.first_step_returns_the_data",
     r"q(x_{t-1} \mid x_t, x_0)\big|_{t = 0} = \delta(x_0)",
     sources=[f"{DDPM}, equation 7 with ᾱ = 1 before the first step"],
-    why="""Before the first step lies the data point, which is known: whatever it was turned into, the
-    mean is x0 and nothing is uncertain. A product that starts one step late, or an index of -1 that
-    wraps round to the noisy end, shows here.""",
+    why=r"""Before the first step lies the data point, nothing of which has been lost:
+    :math:`\bar\alpha_{-1} = 1`, an empty product. In the posterior of
+    ``diffusion_schedule.posterior_is_bayes`` then
+
+    .. math::
+
+        \tilde\beta_0 = \frac{(1 - \alpha_0) \cdot 0}{1 - \bar\alpha_0} = 0, \qquad \tilde\mu_0 =
+        \frac{1 - \alpha_0}{1 - \bar\alpha_0}\, x_0 + 0 \cdot x_t = x_0,
+
+    since :math:`\alpha_0 = \bar\alpha_0`. Whatever the data were turned into, given :math:`x_0`
+    there is nothing left to infer.
+
+    It is an edge that code gets wrong without a crash: ``alpha_bar[t - 1]`` at t = 0 is in Python
+    the last entry, the noisiest, and a variance that is clipped for its logarithm is no longer 0.
+    Mean and variance are compared with :math:`x_0` and 0, for :math:`x_t` drawn anywhere.""",
+    sentence="returns the data before the first step",
     effort=0.5,
 )
 @given(config=stratified(list(STRATA)), x0=reals((2, 3)), xt=reals((2, 3)))
@@ -238,14 +330,39 @@ def _reverse(left: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tens
 
 @claim(
     "theory.diffusion_elbo",
-    r"\mathbb E_{q}\,[\text{bound}(x_0)] \le \log p(x_0), \qquad "
-    r"\mathbb E_{q(x_0)}\text{bound} = -H(x_0) - D_{\mathrm{KL}}\bigl(q(x_T) \,\|\, \mathcal N(0, I)\bigr)",
+    r"\mathbb E_{q}\,[\text{bound}(x_0)] \le \log p(x_0); \qquad p(x_{t-1} \mid x_t) = q(x_{t-1} \mid x_t)"
+    r" \;\Rightarrow\; \mathbb E_{q(x_0)}\text{bound} = -H(x_0) - D_{\mathrm{KL}}\bigl(q(x_T) \,\|\,"
+    r" \mathcal N(0, I)\bigr)",
     sources=[f"{DDPM}, equation 5", f"{DEEP}, section 2.4", LECTURE],
-    why="""A diffusion model is a latent variable model whose latent is the whole chain. With Gaussian
-    data and the steps back that Bayes' rule gives for them, the chain's own density is Gaussian and
-    known, and the bound, averaged over the noise, stays below it for every point, and for steps that
-    are off as well. Averaged over the data it is short of the negative entropy by one thing only: that
-    the noisy end is not quite standard normal.""",
+    why=r"""A diffusion model is a latent variable model whose latent is the whole chain. By
+    Jensen's inequality
+
+    .. math::
+
+        \log p(x_0) = \log \mathbb E_q \frac{p(x_{0:T})}{q(x_{1:T} \mid x_0)} \ge \mathbb E_q \log
+        \frac{p(x_{0:T})}{q(x_{1:T} \mid x_0)},
+
+    whatever the model's steps back. Averaged over the data, the right-hand side is :math:`-H(x_0)`
+    less the divergence between the two joint laws of the chain. By the chain rule that is the
+    divergence of the noisy ends plus that of each step back from the true one, and the steps vanish
+    if they are exact.
+
+    With Gaussian data the true steps back are affine and known, and so is :math:`\log p(x_0)`, from
+    a recursion of means and variances in the test. Averages over noise are exact, since each term
+    is quadratic and three nodes of a quadrature do. The inequality is judged for steps that are off
+    as well.""",
+    assumptions={
+        "the noisy end is counted": r"for :math:`\mathcal N(0, 1)` data and one step with"
+        r" :math:`\bar\alpha = 1/2` the bound without it averages :math:`-H + 0.35`, more than"
+        " any density can score",
+        "each step back is exact (for the equality)": "a step whose mean is off by d loses"
+        " :math:`d^2 / 2s`, s its variance",
+        "the data are Gaussian (for Gaussian steps to be exact)": (
+            "if :math:`x_0` is -1 or 1, the true first step back is one of two points, and no"
+            " Gaussian is"
+        ),
+    },
+    sentence="the bound lies below the log-density",
     effort=0.3,
 )
 @given(
@@ -296,10 +413,28 @@ def test_the_bound_lies_below_the_log_density(
     r"x_T \sim \mathcal N(0, 1),\; x_{t-1} \sim p(x_{t-1} \mid x_t) \;\Rightarrow\; "
     r"x_0 \sim p(x_0)",
     sources=[f"{DDPM}, algorithm 2"],
-    why="""Sampling is the chain run backwards, from the last step to the first, each with noise of its
-    own. With affine steps x_0 is an affine function of all the noise: its coefficients, read off one
-    unit of noise at a time, give the mean and variance of the draw, and they must be those of the
-    chain's density.""",
+    why=r"""Sampling is the chain run backwards, from the last step to the first, each with noise of
+    its own; its end has the law
+    :math:`p(x_0) = \int \mathcal N(x_T; 0, 1) \prod_t p(x_{t-1} \mid x_t)\, dx_{1:T}`. Let the
+    steps be affine, :math:`x_{t-1} = g_t x_t + s_t + \sqrt{v_t}\, \epsilon_t`; then mean and
+    variance follow from t = T down to 1:
+
+    .. math::
+
+        m_{t-1} = g_t m_t + s_t, \qquad V_{t-1} = g_t^2 V_t + v_t, \qquad m_T = 0, \; V_T = 1.
+
+    The draw itself is an affine function of all the noise. Its coefficients are read off by giving
+    the sampler one unit of noise at a time; without noise it must return the mean, and the squares
+    of the coefficients must add up to the variance. So the law is checked exactly, with no draws,
+    against a recursion that the sampler does not use.""",
+    assumptions={
+        "every step draws": r"for data of unit variance and one step with :math:`\bar\alpha ="
+        " 10^{-4}` the exact step back has :math:`g = 0.01`; without noise samples have the"
+        " variance :math:`10^{-4}`",
+        "steps are taken from the last to the first": "the step that belongs to slightly noisy"
+        " data hardly moves pure noise, and the step for pure noise comes last and forgets"
+        " everything before it",
+    },
     effort=0.3,
 )
 @given(

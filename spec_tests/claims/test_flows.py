@@ -27,8 +27,8 @@ from spec_tests.registry import Unsupported, claim
 from spec_tests.state import generators
 from spec_tests.tolerance import eps, guarded, rounding
 
-DINH = "Dinh, Sohl-Dickstein, Bengio 2016"
-RULE = "change of variables; Rezende and Mohamed 2015, equation 5"
+DINH = "Dinh, Sohl-Dickstein, Bengio 2016, 'Density estimation using Real NVP'"
+RULE = "Rezende and Mohamed 2015, 'Variational Inference with Normalizing Flows', equation 5"
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 DRAWS = 8000
 
@@ -127,10 +127,28 @@ def judge_round_trips(
     "flow.round_trip",
     r"f^{-1}(f(x)) = x, \qquad f(f^{-1}(z)) = z",
     sources=[f"{DINH}, section 3.3"],
-    why="""Each layer can be undone given what it leaves alone, and the layers are undone from the last
-    to the first. Both orders are tried, since a map may have an inverse on one side only. Rounding is
-    allowed to grow by the condition of the flow, measured by finite differences.""",
-    assumptions=["values stay in the range of floating point for parameters of their usual size"],
+    why=r"""A flow is a chain :math:`f = f_K \circ \dots \circ f_1` of layers that can each be
+    undone, and the last is undone first:
+
+    .. math::
+
+        f^{-1} = f_1^{-1} \circ \dots \circ f_K^{-1}.
+
+    Both orders are tried, since a map may have an inverse on one side only: the logarithm undoes
+    the exponential, yet no point at all is sent to -1.
+
+    The flow is its own oracle, so a wrong pair that agrees passes here
+    (``flow.log_det_is_jacobian`` measures the map itself). What is exact is the room for rounding:
+    an error :math:`\varepsilon` in z becomes :math:`\varepsilon / \sigma_{\min}` in x, where
+    :math:`\sigma_{\min}` is the least singular value of the Jacobian. The singular values are
+    measured by central differences at each point, and the tolerance grows with them, no further.""",
+    assumptions={
+        "values stay in the range of floating point for parameters of their usual size": (
+            "in single precision :math:`z = e^{100} x` sends 1 to infinity, from which nothing"
+            " returns"
+        ),
+    },
+    sentence="inverse undoes forward, and forward undoes inverse",
 )
 @given(drawn=flows())
 def test_inverse_undoes_forward_and_forward_inverse(
@@ -152,9 +170,28 @@ def jacobians(model: Built, x: Tensor) -> Tensor:
     "flow.log_det_is_jacobian",
     r"\text{log\_det}_n = \log \Bigl|\det \frac{\partial z_n}{\partial x_n}\Bigr|",
     sources=[RULE, f"{DINH}, equation 8"],
-    why="""The whole Jacobian is computed by autograd, one row for each output, and its determinant by
-    an LU decomposition, item by item: nothing is known of masks, triangles or layers. An image's
-    log-determinant is a sum over all of its pixels.""",
+    why=r"""To first order a small cube at x becomes a parallelepiped whose edges are the columns of
+    the Jacobian, so :math:`|\det \partial z / \partial x|` is the factor by which volume grows.
+    Jacobians of composed layers multiply, and the logarithms of their determinants add:
+
+    .. math::
+
+        \log \Bigl|\det \frac{\partial z}{\partial x}\Bigr| = \sum_k \log \Bigl|\det \frac{\partial
+        f_k}{\partial h_{k-1}}\Bigr|, \qquad h_k = f_k(h_{k-1}), \; h_0 = x,
+
+    each taken at the point that its layer receives. An image's log-determinant sums over all of its
+    pixels.
+
+    The oracle looks at z alone: autograd gives the Jacobian one row for each output, and an LU
+    decomposition its determinant, item by item. Nothing is known of masks, triangles or layers. The
+    room for rounding grows with the condition number of the Jacobian.""",
+    assumptions={
+        "f is differentiable at x": r"for :math:`z = x + \max(x, 0)` the slope at 0 is 1 from the"
+        " left and 2 from the right",
+        "the Jacobian is invertible": ":math:`z = x^3` is a bijection, and at 0 its"
+        " log-determinant is minus infinity",
+    },
+    sentence="log det is that of the Jacobian",
 )
 @given(drawn=flows(1.5))
 def test_log_det_is_that_of_the_jacobian(
@@ -194,10 +231,28 @@ def _integral(corners: Tensor, density: Tensor) -> float:
     r"\int_{\mathbb R^2} p(x)\, dx = 1, \qquad p(x) = \mathcal N(f(x); 0, I)\, \Bigl|\det \frac{\partial"
     r" f}{\partial x}\Bigr|",
     sources=[RULE],
-    why="""A density has mass 1 whatever the parameters. In two dimensions it is summed over a lattice
-    that follows the flow: the lattice of noise on [-6.5, 6.5]², mapped back, has its cells where the
-    density is, and their areas are measured in the space of the data. The sums at three step sizes
-    tell the error of the finest.""",
+    why=r"""By the change of variables :math:`z = f(x)`, for which
+    :math:`dz = |\det \partial f / \partial x|\, dx`,
+
+    .. math::
+
+        \int p(x)\, dx = \int \mathcal N(f(x); 0, I)\, \Bigl|\det \frac{\partial f}{\partial
+        x}\Bigr|\, dx = \int \mathcal N(z; 0, I)\, dz = 1,
+
+    whatever the parameters. A density that can be pushed up everywhere at once has no maximum
+    likelihood.
+
+    The sum is taken in two dimensions over a lattice that follows the flow: the lattice of noise on
+    :math:`[-6.5, 6.5]^2`, beyond which there is less than :math:`10^{-9}` of the mass, is mapped
+    back, so that its cells lie where the density is. Their areas are measured in the space of the
+    data from their corners, without any log-determinant. The sums at three step sizes tell the
+    error of the finest.""",
+    assumptions={
+        "f is onto": "with a sigmoid at the end z fills the unit square alone, and the mass is"
+        " :math:`0.341^2 = 0.117`",
+        "f is one to one": "each z between -2 and 2 has three preimages under :math:`z = x^3 -"
+        r" 3x`, and the mass is :math:`1 + 2 \cdot 0.954 = 2.91`",
+    },
     dtypes=("float64",),
     effort=0.25,
 )
@@ -225,8 +280,26 @@ def test_density_has_mass_one(
     r"\log p(x) = -\tfrac12 \|z\|^2 - \tfrac D2 \log 2\pi + \log \Bigl|\det \frac{\partial z}{\partial"
     r" x}\Bigr|",
     sources=[RULE, f"{DINH}, equations 2 and 3"],
-    why="""The density of the data is that of the noise times the factor by which the flow expands
-    volume from data to noise: the log-determinant is added, and every dimension has its constant.""",
+    why=r"""The mass in a small cell does not change when the cell is mapped, but its volume does:
+
+    .. math::
+
+        p(x)\, |dx| = \mathcal N(z; 0, I)\, |dz|, \qquad \frac{|dz|}{|dx|} = \Bigl|\det
+        \frac{\partial z}{\partial x}\Bigr|.
+
+    So the log-determinant of the map from data to noise is added; with that of noise to data it
+    would be subtracted. The logarithm of a standard normal density in D dimensions is
+    :math:`-\tfrac12 \|z\|^2 - \tfrac D2 \log 2\pi`, with a constant for every dimension. The
+    constant has no gradient, so that a loss may drop it, and bits per dimension may not.
+
+    The right-hand side is computed in double precision from what ``forward`` returns, which
+    ``flow.log_det_is_jacobian`` judges against autograd; the mass of the result is judged by
+    ``flow.density_integrates_to_one``.""",
+    assumptions={
+        "every z has one preimage": "for :math:`z = x^3 - 3x` the formula has a mass of 2.91: the"
+        " masses of three cells x are all counted against that of one cell z",
+    },
+    sentence="log prob is the log-density of the noise plus log det",
 )
 @given(drawn=flows(1.5))
 def test_log_prob_is_the_base_density_plus_log_det(
@@ -245,11 +318,27 @@ def test_log_prob_is_the_base_density_plus_log_det(
     "flow.bijection",
     r"f : \mathbb R^D \to \mathbb R^D \text{ is onto and one to one; } \operatorname{sign} \det"
     r" \frac{\partial z}{\partial x} \text{ is constant}",
-    sources=["Rezende and Mohamed 2015, appendix A.1", "Papamakarios et al. 2021, section 2.1"],
-    why="""Noise is unbounded, so every point of R^D must be reached and come from one point alone, far
-    from the data as well. A continuous bijection of R^D keeps or reverses orientation everywhere, so
-    the determinant never changes sign: where it does, space is folded.""",
-    assumptions=["a point at which the flow overflows is not judged"],
+    sources=[
+        "Rezende and Mohamed 2015, 'Variational Inference with Normalizing Flows', appendix A.1",
+        "Papamakarios et al. 2021, section 2.1",
+    ],
+    why=r"""Noise is unbounded, so every point of :math:`\mathbb R^D` must be reached, far from the
+    data as well, and come from one point alone. A map that fails has no inverse, or a density of
+    the wrong mass.
+
+    A continuous bijection of :math:`\mathbb R^D` is a homeomorphism (Brouwer's invariance of
+    domain), and a homeomorphism keeps orientation everywhere or reverses it everywhere: its degree
+    is 1 or -1 and, where the Jacobian is invertible, equals the sign of the determinant. So the
+    sign never changes; where it does, space is folded, and ``log|det|`` hides it.
+
+    Points are drawn four times as far out as usual and sent both ways. The signs of the
+    determinant, from autograd, are compared along lines through the origin, for weak parameters and
+    for strong ones; a sign that rounding could turn is not counted, nor is a point at which the
+    flow overflows.""",
+    assumptions={
+        "f is continuous": "the map that changes the sign of x for |x| < 1 and leaves other x"
+        " alone is a bijection of the line whose slope has both signs",
+    },
 )
 @given(drawn=flows(4.0))
 def test_is_a_bijection_far_from_the_data(
@@ -284,10 +373,23 @@ def judge_orientation(model: Built, x: Tensor, dtype: torch.dtype) -> None:
     r"\frac{\partial x}{\partial \theta} = -\Bigl(\frac{\partial z}{\partial x}\Bigr)^{-1} "
     r"\frac{\partial f_\theta(x)}{\partial \theta}",
     sources=["contracts.md, conventions", "the implicit function theorem"],
-    why="""A flow that is trained through its samples (variational inference, a reverse divergence)
-    needs the gradient of its inverse, however the inverse is found. By the implicit function theorem
-    it follows from the gradient of the forward map at the same point. An inverse that iterates without
-    a graph returns a right value that nothing can learn from.""",
+    why=r"""A flow that is trained through its samples (variational inference, a reverse divergence)
+    needs the gradient of its inverse, however the inverse is found. Differentiate
+    :math:`f_\theta(x(z, \theta)) = z`, once in z and once in :math:`\theta`:
+
+    .. math::
+
+        \frac{\partial f}{\partial x} \frac{\partial x}{\partial z} = I, \qquad \frac{\partial
+        f}{\partial x} \frac{\partial x}{\partial \theta} + \frac{\partial f}{\partial \theta} = 0,
+
+    and solve. So the oracle needs ``forward`` alone: its Jacobian by autograd and one linear solve
+    give what a random weighting of x must pull back to z and to every parameter. An inverse that
+    iterates without a graph returns a right value that nothing can learn from.""",
+    assumptions={
+        "the Jacobian is invertible": r":math:`z = x^3` has the inverse :math:`\sqrt[3]{z}`,"
+        " whose slope at 0 is infinite",
+    },
+    sentence="inverse has the gradient of an inverse function",
     dtypes=("float64",),
     effort=0.5,
 )
@@ -351,11 +453,29 @@ def _distance(values: Tensor, distribution: Any) -> float:
 @claim(
     "flow.sample_matches_density",
     r"x \sim \text{sample} \;\Rightarrow\; f(x) \sim \mathcal N(0, I)",
-    sources=[f"{DINH}, section 3.1", "Dvoretzky, Kiefer, Wolfowitz 1956; Massart 1990"],
-    why="""A sample is noise mapped back, so mapping it forward must give standard normal noise: each
-    coordinate, random projections, and the squared length, whose chi-square law needs the coordinates
-    to be independent. The empirical distribution function of n draws strays by more than
-    sqrt(log(2/α)/2n) with probability α at most, at any n.""",
+    sources=[f"{DINH}, section 3.1", "Dvoretzky, Kiefer, Wolfowitz 1956", "Massart 1990"],
+    why=r"""A sample is noise mapped back, :math:`x = f^{-1}(z)`, so mapping it forward must return
+    standard normal noise. Conversely, if :math:`f(x) \sim \mathcal N(0, I)` then for any set A
+
+    .. math::
+
+        \Pr[x \in A] = \Pr[f(x) \in f(A)] = \int_{f(A)} \mathcal N(z; 0, I)\, dz = \int_A p(x)\, dx:
+
+    the sampler draws from the density that ``log_prob`` reports. Of the law of z the test looks at
+    each coordinate, at three random projections, and at the squared length, which is chi-square for
+    independent coordinates and not for copies of one number.
+
+    The empirical distribution function of n independent draws strays from the true one by more than
+    :math:`\sqrt{\log(2 / \alpha) / 2n}` with probability :math:`\alpha` at most, at any n
+    (Dvoretzky, Kiefer and Wolfowitz; the constant is Massart's): 0.042 for 8000 draws and
+    :math:`\alpha = 10^{-12}`.""",
+    assumptions={
+        "f is one to one": "each z between -2 and 2 has three preimages under :math:`z = x^3 -"
+        " 3x`: a sampler that takes the least and one that takes the greatest have the same"
+        " normal image",
+        "the draws of one call are independent": "one draw that is repeated 8000 times has the"
+        " right law, and its empirical distribution function is a single step",
+    },
     error=1e-9,
     effort=0.25,
     dtypes=("float64",),
@@ -390,9 +510,16 @@ def test_samples_follow_the_density(
     "flow.sample_uses_its_generator",
     r"\text{sample}(n, g) \text{ is a function of the state of } g \text{ alone, and advances it}",
     sources=["contracts.md, conventions"],
-    why="""A seeded generator makes a draw repeatable: the same state gives the same sample whatever the
-    global generators hold, the same generator once more, or another seed, another sample. Continuous
-    draws coincide with probability zero.""",
+    why="""A requirement of the contract: a seeded generator makes a draw repeatable, so that a
+    figure can be drawn again and a failure found again. Code that takes its noise from the global
+    generator gives other samples as soon as anything else is random in the program; code with a
+    seed of its own gives the same samples for ever.
+
+    The same state must give the same sample, bit for bit, whatever the global generators hold,
+    which the test moves on in between and finds untouched by the call. The same generator once
+    more, or one of another seed, must give another sample: continuous draws coincide with
+    probability zero. No oracle is needed, only calls that are compared.""",
+    sentence="samples follow their generator",
     effort=0.5,
 )
 @given(
@@ -422,9 +549,24 @@ def test_flow_samples_follow_their_generator(
     "flow.samples_are_independent",
     r"\Pr[x^{(a)} = x^{(b)}] = 0 \qquad (a \ne b \text{ of one call})",
     sources=["contracts.md, flow"],
-    why="""Two draws from a density are never equal. A sampler that works in pairs and fills an odd place
-    by a copy, or spreads one draw over the batch, says the same thing twice, which frequencies over
-    many samples hardly show.""",
+    why=r"""Two independent draws from a density are never equal: given the first, the second would
+    have to hit a single point,
+
+    .. math::
+
+        \Pr[x^{(a)} = x^{(b)}] = \int p(x) \int_{\{x\}} p(y)\, dy\, dx = 0.
+
+    A sampler that works in pairs and fills an odd place by a copy, or spreads one draw over the
+    batch, says the same thing twice. Frequencies over many samples hardly show it, and every
+    average over such a batch is taken over fewer draws than it claims.
+
+    All pairs of small batches, even and odd, are compared bit for bit. Equality is the only
+    dependence that is looked for here; ``flow.sample_matches_density`` bounds others, over
+    thousands of draws.""",
+    assumptions={
+        "the law has a density": "the rectified normal max(z, 0) is 0 half of the time, so that"
+        " two draws are equal a quarter of the time",
+    },
     effort=0.3,
 )
 @given(

@@ -24,14 +24,14 @@ from spec_tests.handle import Handle, redraw_parameters
 from spec_tests.registry import claim
 from spec_tests.tolerance import guarded, rounding
 
-REZENDE = "Rezende and Mohamed 2015"
-NICE = "Dinh, Krueger, Bengio 2014"
-REALNVP = "Dinh, Sohl-Dickstein, Bengio 2016"
-GLOW = "Kingma and Dhariwal 2018"
-MAF = "Papamakarios, Pavlakou, Murray 2017"
-IAF = "Kingma et al. 2016"
-FFJORD = "Grathwohl et al. 2018"
-THEIS = "Theis, van den Oord, Bethge 2015, section 3.1"
+REZENDE = "Rezende and Mohamed 2015, 'Variational Inference with Normalizing Flows'"
+NICE = "Dinh, Krueger, Bengio 2014, 'NICE'"
+REALNVP = "Dinh, Sohl-Dickstein, Bengio 2016, 'Density estimation using Real NVP'"
+GLOW = "Kingma and Dhariwal 2018, 'Glow'"
+MAF = "Papamakarios, Pavlakou, Murray 2017, 'Masked Autoregressive Flow'"
+IAF = "Kingma et al. 2016, 'Inverse Autoregressive Flow'"
+FFJORD = "Grathwohl et al. 2018, 'FFJORD'"
+THEIS = "Theis, van den Oord, Bethge 2015, 'A note on the evaluation of generative models', §3.1"
 DOUBLE = torch.float64
 SLACK = rounding(DOUBLE, length=32, scale=8.0)
 GUARD = guarded(DOUBLE)
@@ -68,11 +68,29 @@ def forward(model: Any) -> Callable[[Tensor], Tensor]:
     r"\det \frac{\partial f_k}{\partial x} = 1, \qquad"
     r" \log \Bigl|\det \frac{\partial z}{\partial x}\Bigr| = \sum_d s_d \text{ for every } x",
     sources=[f"{NICE}, sections 3.2 and 3.3"],
-    why="""A shear moves points and keeps areas: an additive coupling is one, whatever its network. The
-    diagonal scale alone changes volume, by the same factor everywhere, so NICE can only move mass
-    about and never thin it out here and heap it up there. Three couplings are enough for every
-    feature to act on every other; with fewer, or with masks that do not alternate, some entry of the
-    Jacobian is zero.""",
+    why=r"""An additive coupling adds to one part of x a function of the other part,
+    :math:`z_B = x_B + m(x_A)`, :math:`z_A = x_A`:
+
+    .. math::
+
+        \frac{\partial f_k}{\partial x} = \begin{pmatrix} I & 0 \\ \partial m / \partial x_A & I
+        \end{pmatrix}, \qquad \det \frac{\partial f_k}{\partial x} = 1,
+
+    whatever the network m. A shear moves points and keeps areas. The last layer
+    :math:`z_d = e^{s_d} h_d` alone changes volume, by :math:`e^{\sum_d s_d}` at every x: NICE can
+    only move mass about, and never thin it out here and heap it up there.
+
+    With alternating masks three couplings let every feature act on every other. The oracle is
+    autograd's Jacobian of the whole model, entry by entry, at random parameters.""",
+    assumptions={
+        "the shift reads the kept features alone": ":math:`z = x + 2x` is a shift by a function"
+        " of what is shifted, and triples every length",
+        "masks alternate": "with one mask for all layers the kept half is only scaled: it is"
+        " never shifted",
+        "there are three couplings or more": "after two, a feature of the half that was moved"
+        " first does not depend on the others of that half: its entries of the Jacobian are 0",
+    },
+    sentence="NICE changes volume by one factor everywhere",
 )
 @given(shape=st.sampled_from([(2,), (5,), (1, 2, 3)]))
 def test_nice_changes_volume_by_one_factor_everywhere(
@@ -116,10 +134,30 @@ def _network(shape: tuple[int, ...]) -> nn.Module:
     r"\frac{\partial z}{\partial x} = \begin{pmatrix} I & 0 \\ * & \operatorname{diag} e^{s}"
     r" \end{pmatrix} \text{ with the kept features first}; \quad b_k + b_{k+1} = 1",
     sources=[f"{REALNVP}, equations 6 to 8 and sections 3.4 and 3.5"],
-    why="""What is kept passes through: rows of the identity, exactly. What moves depends on itself by
-    its scale, on the other moved features not at all, exactly, and on what is kept through any
-    network at all. The determinant is the product of the scales. A single coupling leaves half of
-    the features alone; masks that alternate leave none after two.""",
+    why=r"""With kept features A and moved features B, a coupling is :math:`z_A = x_A` and
+    :math:`z_B = x_B \odot e^{s(x_A)} + t(x_A)`. What is kept passes through: rows of the identity.
+    A moved feature depends on itself by its scale, on the other moved ones not at all, and on the
+    kept ones through any networks s and t. Expanding the determinant of the triangle along its
+    diagonal,
+
+    .. math::
+
+        \log \Bigl|\det \frac{\partial z}{\partial x}\Bigr| = \sum_{d \in B} s_d(x_A),
+
+    without a derivative of any network. One coupling leaves A alone; if the masks :math:`b_k` (1
+    where a feature is kept) and :math:`b_{k+1}` add up to 1, two layers move everything.
+
+    The Jacobian by autograd must have its zeros and ones exactly, with no tolerance, since nothing
+    is computed where nothing depends. Checkerboards are checked to differ between neighbours in
+    both directions.""",
+    assumptions={
+        "the networks read the kept features alone": "a scale that reads what it scales, :math:`z"
+        " = x e^{x}`, has the slope :math:`(1 + x) e^{x}` and not :math:`e^x`, and two preimages"
+        " for z between :math:`-1/e` and 0",
+        "the scale is never zero": r":math:`z_B = 0 \cdot x_B + t(x_A)` forgets what it moved",
+        "masks alternate": "with one mask for all layers half of the features reach the noise as"
+        " they were",
+    },
 )
 @given(shape=st.sampled_from([(2,), (5,), (1, 2, 4), (3, 2, 1)]), first=st.integers(0, 1))
 def test_a_coupling_is_triangular_and_masks_alternate(
@@ -170,9 +208,19 @@ def test_a_coupling_is_triangular_and_masks_alternate(
     r" \operatorname{squeeze} \circ \operatorname{unsqueeze}, \qquad"
     r" \{ y_{n\,\cdot\,ij} \} = \{ x_{n,\cdot,2i+a,2j+b} \}_{a,b \in \{0,1\}}",
     sources=[f"{REALNVP}, section 3.6"],
-    why="""Nothing is computed, only moved: every number of x is in y once, in the pixel that its block
-    became. A reshape alone also is a bijection with the right shapes, and mixes up rows that are far
-    apart, after which a convolution has no neighbours to look at.""",
+    why="""Nothing is computed, only moved: every number of x is in y once, in the pixel (i, j)
+    that its block of 2 × 2 pixels became. The map is a permutation of coordinates; its Jacobian is
+    a permutation matrix, whose determinant is 1 or -1, so that a squeeze costs no volume. It trades
+    width and height for channels, after which a mask over channels is a mask over places as well.
+
+    A reshape alone is a bijection with the right shapes too, and puts into one pixel numbers from
+    rows that are far apart, after which a convolution has no neighbours to look at. So the test
+    fills x with numbers that are all different, and compares for every pixel of y the set of its
+    numbers with that of the block; the order of the four within the channels is left open, but the
+    two functions must undo each other in both orders.""",
+    assumptions={
+        "width and height are even": "three rows make one pair, and the third row has no partner",
+    },
 )
 @given(
     n=st.integers(1, 2),
@@ -197,12 +245,29 @@ def test_squeezing_moves_every_block_into_one_pixel(
 
 @claim(
     "theory.factored_out_half_is_finished",
-    r"z = \operatorname{unsqueeze}(h, g(r)), \qquad \log |\det| = \log |\det \partial f| + \log |\det"
+    r"z = \operatorname{unsqueeze}(h, g(r)), \quad (h, r) = f(\operatorname{squeeze} x); \qquad"
+    r" \log \Bigl|\det \frac{\partial z}{\partial x}\Bigr| = \log |\det \partial f| + \log |\det"
     r" \partial g|",
     sources=[f"{REALNVP}, section 3.6, equations 13 to 16"],
-    why="""Half of the numbers leave after each scale and become noise as they are; only the other half
-    goes on. Both halves have been through the scale's own layers, so its log-determinant counts
-    for both, and the next scale adds that of the half it got.""",
+    why=r"""Half of the numbers, h, leave after each scale f and become noise as they are; only the
+    other half r goes on, through the next scale g. The Jacobian of the second stage has the two
+    halves as blocks:
+
+    .. math::
+
+        \frac{\partial (h, g(r))}{\partial (h, r)} = \begin{pmatrix} I & 0 \\ 0 & \partial g
+        \end{pmatrix}, \qquad \det = \det \partial g.
+
+    Squeezing only moves numbers, and determinants of composed maps multiply: so f counts for both
+    halves, and g adds that of the half it got. What is finished is spared the later layers, which
+    saves work and gives what is decided at a fine scale a short way to the loss.
+
+    The oracle is autograd's Jacobian of the whole. Then the parameters of g are changed: exactly
+    half of the entries of z may move.""",
+    assumptions={
+        "what is finished is not touched again": "if g acts on both halves its log-determinant"
+        " counts twice, and changing it moves every entry of z",
+    },
 )
 @given(c=st.sampled_from([1, 2]), h=st.sampled_from([2, 4]), w=st.sampled_from([2, 6]))
 def test_later_scales_leave_the_finished_half_alone(
@@ -232,9 +297,26 @@ def test_later_scales_leave_the_finished_half_alone(
     r"\text{first training batch: } \overline{z_c} = 0, \; \overline{z_c^2} = 1; \qquad"
     r" \text{later: } z = e^s (x + b) \text{ with } s, b \text{ as they are}",
     sources=[f"{GLOW}, section 3.1"],
-    why="""The first batch only chooses where training starts. From then on scale and shift are
-    parameters like others: batches no longer matter, in training as in evaluation, and a checkpoint
-    that did not say 'initialised' would throw away what was learned with the next batch.""",
+    why=r"""With :math:`b_c = -\overline{x_c}` and :math:`e^{-2 s_c} = \overline{(x_c + b_c)^2}`,
+    averages over the items and pixels of the first training batch, channel c comes out with
+
+    .. math::
+
+        \overline{z_c} = e^{s_c}\, (\overline{x_c} + b_c) = 0, \qquad \overline{z_c^2} = e^{2 s_c}\,
+        \overline{(x_c + b_c)^2} = 1.
+
+    The batch only chooses where training starts. From then on scale and shift are parameters like
+    others, each item is mapped by itself, and :math:`\log|\det| = H W \sum_c s_c`. If they followed
+    every batch, the density of an image would depend on its neighbours and would be no density.
+
+    Batches of other means and spreads follow, in training and in evaluation, and the map must stay
+    as it is, also in a copy that was loaded from the state dict: a checkpoint that did not say
+    'initialised' would throw away what was learned with the next batch.""",
+    assumptions={
+        "every channel varies in the first batch": "a constant channel has variance 0, and"
+        " :math:`e^{s}` would be 1/0; the reference then stops at :math:`10^6`, and the second"
+        " moment of z is 0",
+    },
 )
 @given(shape=st.sampled_from([(7, 3, 2, 5), (4, 1, 3, 2), (9, 2, 1, 1)]))
 def test_actnorm_initialises_itself_once(
@@ -276,10 +358,31 @@ def test_actnorm_initialises_itself_once(
     r"z_{ij} = W x_{ij} \;\Rightarrow\; \log \Bigl|\det \frac{\partial z}{\partial x}\Bigr| = H W \log"
     r" |\det W|, \qquad W = P L (U + \operatorname{diag} s)",
     sources=[f"{GLOW}, equations 9 to 11"],
-    why="""The Jacobian is block diagonal, with W once for each pixel. Volume has no sign: a reflection
-    is as good as a rotation, and the logarithm of a negative determinant is NaN. Three triangular
-    factors are the same matrix with its determinant in plain sight; their signs are kept apart,
-    since a logarithm cannot hold them, so W cannot pass through a singular matrix.""",
+    why=r"""Pixels do not mix, so with the pixels in order the Jacobian is block diagonal with W
+    once for each,
+
+    .. math::
+
+        \det (I_{HW} \otimes W) = (\det W)^{HW}.
+
+    W mixes the channels of pixel (i, j), and H W pixels take part. Volume has no sign: a reflection
+    is as good as a rotation, and the logarithm of a negative determinant is NaN. In the factored
+    form P is a permutation, L and U triangular with ones and zeros on their diagonals, so that
+    :math:`|\det W| = 1 \cdot 1 \cdot \prod_c |s_c|` is in plain sight. The signs of s are kept
+    apart, as constants, since a logarithm cannot hold them; so no step of training takes W through
+    a singular matrix.
+
+    Each pixel is multiplied by W in the test itself, ``slogdet`` of W times the number of pixels is
+    the log-determinant, and both forms must agree for matrices of either sign, also after the
+    factors were redrawn.""",
+    assumptions={
+        "W is invertible": "((1, 1), (1, 1)) maps (1, 0) and (0, 1) to one point",
+        "rows may be permuted": "W = ((0, 1), (1, 0)) is no product L (U + diag s): the entry 0"
+        " in its corner makes :math:`s_1 = 0`, and then the first column is 0",
+        "the signs of s are kept": r"with :math:`s = e^{\log |s|}` the reflection diag(1, -1)"
+        " becomes the identity",
+    },
+    sentence="a 1×1 convolution counts every pixel",
 )
 @given(c=st.sampled_from([1, 2, 3, 5]), reflects=st.booleans())
 def test_a_one_by_one_convolution_counts_every_pixel(
@@ -344,10 +447,31 @@ class Counter:
     r"f_{\text{IAF}} = f_{\text{MAF}}^{-1}; \qquad \text{passes: MAF } 1 \text{ to evaluate, } D"
     r" \text{ to sample; IAF } D \text{ to evaluate, } 1 \text{ to sample}",
     sources=[f"{MAF}, sections 3.1 and 3.2", f"{IAF}, section 3"],
-    why="""One triangular map, read in two directions. Where all of the network's input is known, one
-    pass gives every shift and scale; in the other direction each pass finishes one feature more. MAF
-    puts the fast direction where densities are asked for, IAF where samples are, and with one network
-    each undoes the other, log-determinants included.""",
+    why=r"""One triangular map, read in two directions:
+
+    .. math::
+
+        z_i = \bigl(x_i - \mu_i(x_{<i})\bigr)\, e^{-\alpha_i(x_{<i})} \iff x_i = \mu_i(x_{<i}) +
+        z_i\, e^{\alpha_i(x_{<i})}.
+
+    Where x is known, one pass of the network gives every shift and scale. Where z is known, feature
+    i needs the features before it: after k passes the first k are right, by induction, so D passes
+    do. MAF takes x for the data and z for the noise, IAF the other way round; with one network each
+    undoes the other, and :math:`\log|\det| = \mp \sum_i \alpha_i`.
+
+    The two layers share one network, and a hook counts its calls. The Jacobian by autograd must be
+    exactly triangular, with every entry below the diagonal in use; with orders that alternate
+    between layers, none of the whole model's entries may be zero.""",
+    assumptions={
+        "shift and scale of a feature read earlier features alone": (
+            "a feature that sets its own scale, :math:`z = x e^{-x}`, has the slope 0 at x = 1,"
+            " and D passes do not undo it"
+        ),
+        "IAF shifts before it scales, as MAF does": r"IAF written as :math:`x = z e^{-\alpha} -"
+        r" \mu` is a flow as good as any, and undoes MAF for :math:`\mu = 0` or :math:`\alpha ="
+        " 0` alone",
+    },
+    sentence="MAF and IAF are one map in two directions",
 )
 @given(dim=st.sampled_from([1, 2, 3, 5]))
 def test_maf_and_iaf_are_one_map_in_two_directions(
@@ -396,16 +520,30 @@ def _rises(values: Tensor, what: str) -> None:
 @claim(
     "theory.planar_invertible_for_every_draw",
     r"w^\top \hat u = \log(1 + e^{w^\top u}) - 1 > -1 \;\Rightarrow\; a \mapsto a + w^\top \hat u"
-    r" \tanh(a + b) \text{ rises}",
+    r" \tanh(a + b) \text{ rises}, \qquad \hat u = u + \bigl(\log(1 + e^{w^\top u}) - 1 - w^\top u\bigr)"
+    r" \frac{w}{\|w\|^2}",
     sources=[f"{REZENDE}, appendix A.1"],
-    assumptions=[
-        "w is not zero",
-        "without the correction two points may have one image: shown here",
-    ],
-    why="""Along w a planar layer is a function of one number, and its least slope is 1 + w·û. Changing
-    u along w alone keeps the slope positive and leaves the rest of the push to training. Without it,
-    for w·u = c < -1, the equation a + c tanh a = 0 has a root a > 0, and then ±a w/|w|² both land on
-    the origin.""",
+    assumptions={
+        "w is not zero": "at w = 0 the layer is a shift, and the correction is 0/0",
+        "u is corrected": r"for :math:`c = w^\top u < -1` and b = 0 the equation :math:`a + c"
+        r" \tanh a = 0` has a root a > 0, and :math:`\pm a w / \|w\|^2` both land on the origin"
+        " if u lies along w; c = -2 gives a = 1.915",
+    },
+    why=r"""The layer is :math:`f(x) = x + \hat u \tanh(w^\top x + b)`. Along w it is a function of
+    one number, :math:`a = w^\top x`, whose slope
+
+    .. math::
+
+        1 + w^\top \hat u\, \bigl(1 - \tanh^2(a + b)\bigr) \ge \min(1,\, 1 + w^\top \hat u) > 0
+
+    is also :math:`\det \partial f / \partial x`, by the matrix determinant lemma. It rises from
+    minus to plus infinity, so :math:`w^\top z` tells a, and a tells how far the other coordinates
+    were pushed: :math:`x = z - \hat u \tanh(a + b)`. Changing u along w alone gives
+    :math:`w^\top \hat u` its value and leaves the rest of the push to training.
+
+    The formula for :math:`w^\top \hat u`, the rise along w and the log-determinant (against
+    autograd's) are checked for random w and u; then the counterexample below is built, and the
+    corrected layer takes its two points apart.""",
 )
 @given(
     dim=st.sampled_from([1, 2, 3]),
@@ -443,13 +581,30 @@ def test_the_corrected_planar_layer_never_folds_space(
 
 @claim(
     "theory.radial_invertible_for_every_draw",
-    r"\beta > -\alpha \;\Longleftrightarrow\; r \mapsto r + \frac{\beta r}{\alpha + r} \text{ rises}",
+    r"\beta > -\alpha \;\Longleftrightarrow\; \frac{d}{dr} \Bigl(r + \frac{\beta r}{\alpha + r}\Bigr) > 0"
+    r" \text{ for all } r \ge 0 \qquad (\alpha > 0)",
     sources=[f"{REZENDE}, appendix A.2"],
-    assumptions=["without the constraint a whole sphere lands on the centre: shown here"],
-    why="""A radial layer keeps every ray from its centre; on it, the slope at the centre, 1 + β/α, is
-    the least. The D - 1 directions along the sphere grow as its radius does, so their factor comes
-    to the power D - 1: two dimensions cannot tell whether it was remembered. With β = -3α, points
-    at distance 2α go to the centre, from all sides.""",
+    assumptions={
+        "beta exceeds -alpha": r"for :math:`\beta = -3 \alpha` all points at the distance"
+        r" :math:`2 \alpha` land on the centre, a whole sphere of them",
+        "alpha is positive": r"for :math:`\alpha = -1` the layer divides by zero at the distance 1",
+    },
+    why=r"""A radial layer moves x along its ray from the centre, and its distance r to
+    :math:`r + \beta r / (\alpha + r)`. The slope of that is
+
+    .. math::
+
+        1 + \frac{\alpha \beta}{(\alpha + r)^2}, \qquad \text{which at the centre is } 1 +
+        \frac{\beta}{\alpha}
+
+    and, for negative :math:`\beta`, least there. So it is positive everywhere just for
+    :math:`\beta > -\alpha`, distances keep their order, and every distance is reached. The D - 1
+    directions along the sphere grow as its radius does, by :math:`1 + \beta / (\alpha + r)`; this
+    factor enters the determinant with the power D - 1, of which two dimensions cannot tell whether
+    it was remembered.
+
+    Distances along a random ray must rise, and the log-determinant must be that of autograd's
+    Jacobian in one to four dimensions; the counterexample below is built as well.""",
 )
 @given(dim=st.sampled_from([1, 2, 3, 4]))
 def test_the_constrained_radial_layer_never_folds_space(
@@ -484,14 +639,31 @@ def test_the_constrained_radial_layer_never_folds_space(
     r"\frac{dx}{dt} = v \;\Rightarrow\; \frac{d}{dt} \log p_t(x(t)) = -\operatorname{tr} \frac{\partial"
     r" v}{\partial x}, \qquad \log \Bigl|\det \frac{\partial z}{\partial x}\Bigr| = \int_0^T"
     r" \operatorname{tr} \frac{\partial v}{\partial x}\, dt",
-    sources=["Chen et al. 2018, theorem 1 (Neural Ordinary Differential Equations)",
+    sources=["Chen et al. 2018, 'Neural Ordinary Differential Equations', theorem 1",
              f"{FFJORD}, equations 2 to 4"],
-    why="""In a short time dt every axis grows by its own diagonal entry, and what the others do is of
-    second order: the determinant of 1 + J dt is 1 + tr J dt. So a trace, where other flows need a
-    determinant, and no triangles. The whole map's Jacobian is measured, and its logarithm of the
-    determinant is the integral; the slope of log_det in the duration is the trace at the end of the
-    path; the same field backwards in time returns. A linear field is solved by the matrix
-    exponential, and halving the solver's steps divides its error by about sixteen.""",
+    why=r"""Let x(t) follow the field v from x = x(0) to z = x(T). In a short time dt every axis
+    grows by its own diagonal entry, and what the others do is of second order:
+
+    .. math::
+
+        \det (I + J\, dt) = 1 + \operatorname{tr} J\, dt + O(dt^2), \qquad J = \frac{\partial
+        v}{\partial x}.
+
+    The determinants of short stretches multiply, so log det integrates the trace along the path
+    (Liouville's formula). Mass stays with the points, hence their density :math:`p_t` falls by what
+    volume gains. The oracle is the Jacobian of the whole solved map by autograd; the slope of
+    ``log_det`` in the duration must be the trace at the end of the path, and the same field
+    backwards in time must return. The solver is tried on a linear field, solved by the matrix
+    exponential (halving its steps divides the error by about sixteen), and on a field that depends
+    on time alone.""",
+    assumptions={
+        "the field is smooth enough for one path through each point": (
+            "from 0 the field :math:`v = 3 x^{2/3}` allows x = 0 for ever and :math:`x = t^3`"
+        ),
+        "paths last until T": "under :math:`v = x^2` the path from 1 is at infinity at t = 1",
+        "the solver's steps are small": "one Euler step of v = x gives a determinant of 2 at T ="
+        " 1, where the exponential of the integral is 2.718",
+    },
     effort=0.3,
 )  # fmt: skip
 @given(dim=st.sampled_from([1, 2, 3]))
@@ -533,11 +705,30 @@ def test_volume_grows_by_the_trace_along_the_path(
     r"2^{-D} \sum_{\epsilon \in \{-1, 1\}^D} \epsilon^\top J \epsilon = \operatorname{tr} J, \qquad"
     r" \operatorname{Var} = \sum_{i < j} (J_{ij} + J_{ji})^2",
     sources=[f"{FFJORD}, equation 7", "Hutchinson 1989, 'A stochastic estimator of the trace'"],
-    why="""The signs of different axes are independent, so on average only the diagonal is left. Over
-    all sign vectors the average is no estimate but an equality. What one draw misses are the
-    entries off the diagonal, and the squares of their sums are its variance: a field whose axes do
-    not act on each other needs one draw only. One vector for the whole path keeps the estimate of
-    the integral unbiased, since the path does not depend on it.""",
+    why=r"""Let J be the Jacobian of the field. For independent signs
+    :math:`\mathbb E[\epsilon_i \epsilon_j]` is 1 for i = j and 0 otherwise, so
+
+    .. math::
+
+        \epsilon^\top J \epsilon = \sum_i J_{ii}\, \epsilon_i^2 + \sum_{i < j} (J_{ij} + J_{ji})\,
+        \epsilon_i \epsilon_j
+
+    has the trace as its first part, exactly, since :math:`\epsilon_i^2 = 1`, and a second part of
+    mean zero. The products :math:`\epsilon_i \epsilon_j` of different pairs are uncorrelated and
+    have variance 1, which gives the variance: a field whose axes do not act on each other needs one
+    draw only. One vector for the whole path keeps the integral of the estimates unbiased, since the
+    path does not depend on it.
+
+    Over all :math:`2^D` sign vectors the average is no estimate but an equality, against the trace
+    of autograd's Jacobian; the variance over them is compared with its entries off the diagonal.""",
+    assumptions={
+        "signs of different axes are uncorrelated": "one sign for all axes gives the sum of all"
+        " entries of J, every time",
+        "their mean is zero": r"noise in {0, 1} times :math:`\sqrt 2` has :math:`\mathbb"
+        r" E[\epsilon_i^2] = 1`, and half of every entry off the diagonal stays in the average",
+        "every square is 1 (for the variance)": "with normal noise even the 1 × 1 matrix J = 1,"
+        " which needs no estimate, has the variance 2",
+    },
     effort=0.5,
 )
 @given(dim=st.sampled_from([1, 2, 3]))
@@ -594,11 +785,26 @@ def _bound(pieces: Any, log_prob: Any, x: Tensor, levels: int) -> Tensor:
     "theory.dequantized_flow_counts_its_units",
     r"p_{x+u}(v) = K^{-D}\, p(v / K): \quad \text{uniform } p \text{ costs } \log_2 K \text{ bits;"
     r" } \mathcal N(m, S) \text{ becomes } \mathcal N(K m, K^2 S)",
-    sources=[THEIS, "CS182 L16, table of NLL on CIFAR-10: 256 levels cost 8.00 bits"],
-    why="""A flow sees levels divided by K, and a density has units: mass per volume. In units of levels
-    the volume is K^D times as large, so the density is that much smaller. Without the constant a
-    flow is 8 bits per dimension better than it is; with K - 1 for K, or with one constant for all
-    dimensions, by an amount that nobody would notice.""",
+    sources=[THEIS, "CS182 2020 L16, table of NLL on CIFAR-10: 256 levels cost 8.00 bits"],
+    why=r"""A flow sees :math:`y = v / K`, levels x plus noise u, :math:`v = x + u`, divided by
+    their number K; and a density has units: mass per volume. In units of levels the volume is
+    :math:`K^D` times as large:
+
+    .. math::
+
+        p_{x+u}(v) = p(y)\, \Bigl|\det \frac{\partial y}{\partial v}\Bigr| = K^{-D}\, p(v / K).
+
+    In bits per dimension that is :math:`\log_2 K` more. Without the constant a flow at 256 levels
+    is 8 bits per dimension better than it is; with one constant for all dimensions, nearly as much
+    where they are many; with K - 1 for K, by 0.0056 bits, which nobody would notice.
+
+    Two densities have the answer in closed form: the uniform one costs what a fair die of K faces
+    costs, and a Gaussian scaled by K is a Gaussian, which SciPy evaluates. The mean over the noise
+    is taken by Gauss-Legendre quadrature, not by draws.""",
+    assumptions={
+        "levels are divided by K": "divided by K - 1 the last level leaves the unit interval:"
+        " 255.5 / 255 is 1.002",
+    },
 )
 @given(dims=st.integers(1, 2), levels=st.sampled_from([2, 5, 256]))
 def test_the_scale_of_the_levels_is_paid_for(
@@ -634,10 +840,28 @@ def test_the_scale_of_the_levels_is_paid_for(
     r"\mathbb E_u[\log p_{x+u}(x + u)] \le \log \int_{[0,1)^D} p_{x+u}(x + u)\, du = \log P(x), \qquad"
     r" \sum_x P(x) \le 1",
     sources=[THEIS],
-    why="""Jensen's inequality: the mean of the logarithm is below the logarithm of the mean. So a
-    flow's figure for levels is never better than what the flow, as a model of levels, would deserve;
-    all masses together are at most one, the rest of the density lies outside the box. Nor is it a
-    poor bound: a mean is above the least that is averaged.""",
+    why=r"""The logarithm is concave, so by Jensen's inequality the mean log-density of x + u over
+    uniform noise u is at most the logarithm of the mean, which is the mass that the density puts
+    into the unit cube of the levels x:
+
+    .. math::
+
+        \mathbb E_u[\log p_{x+u}(x + u)] \le \log \mathbb E_u[p_{x+u}(x + u)] = \log P(x).
+
+    The cubes of different levels do not overlap, so their masses add up to one at most; the rest
+    lies outside the box. A flow's figure for levels is therefore never better than what the flow,
+    as a model of levels, would deserve. Nor is it arbitrarily poor: a mean is at least the least of
+    what is averaged.
+
+    The masses are integrated from what ``forward`` returns. The inequality holds exactly of the
+    quadrature too, whose weights are positive and add up to one.""",
+    assumptions={
+        "the noise is uniform on the cube": "with u = 1/2 always, a density of 100 on an interval"
+        " of length 0.01 around 1/2 scores log 100, where the log-mass is 0",
+        "the density of x + u is in units of levels": "without the factor :math:`K^{-D}` the"
+        " uniform density scores 0 for each of K levels, and the masses seem to add up to K",
+    },
+    sentence="the bound of a flow lies below its log-mass",
     effort=0.3,
 )
 @given(levels=st.sampled_from([2, 3]))

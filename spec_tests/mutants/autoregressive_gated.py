@@ -144,7 +144,7 @@ def vertical_stack_not_shifted(config: Any) -> Any:
 
     class Unshifted(_Gated):
         def down(self, above: Tensor) -> Tensor:
-            return above
+            return above  # wrong: down by one row
 
     return Unshifted(config)
 
@@ -156,7 +156,8 @@ def vertical_stack_one_row_too_low(config: Any) -> Any:
     class Low(_Gated):
         def look_up(self, v: Tensor, layer: Any) -> Tensor:
             k = layer.k
-            return F.conv2d(F.pad(v, (k, k, k - 1, 1)), layer.vertical, layer.bias)
+            rows = F.pad(v, (k, k, k - 1, 1))  # wrong: (k, k, k, 0), nothing below
+            return F.conv2d(rows, layer.vertical, layer.bias)
 
     return Low(config)
 
@@ -167,7 +168,7 @@ def vertical_stack_shifted_twice(config: Any) -> Any:
 
     class Twice(_Gated):
         def down(self, above: Tensor) -> Tensor:
-            return super().down(super().down(above))
+            return super().down(super().down(above))  # wrong: once
 
     return Twice(config)
 
@@ -178,7 +179,7 @@ def vertical_stack_not_linked(config: Any) -> Any:
 
     class Alone(_Gated):
         def down(self, above: Tensor) -> Tensor:
-            return torch.zeros_like(above)
+            return torch.zeros_like(above)  # wrong: above, down by one row
 
     return Alone(config)
 
@@ -190,7 +191,7 @@ def vertical_stack_masked_like_pixelcnn(config: Any) -> Any:
     class Masked(_Gated):
         def look_up(self, v: Tensor, layer: Any) -> Tensor:
             mask = torch.ones_like(layer.vertical)
-            mask[:, :, -1, layer.k + 1 :] = 0
+            mask[:, :, -1, layer.k + 1 :] = 0  # wrong: 1: nothing is masked
             return F.conv2d(
                 F.pad(v, (layer.k, layer.k, layer.k, 0)), layer.vertical * mask, layer.bias
             )
@@ -204,7 +205,7 @@ def horizontal_mask_b_in_the_first_layer(config: Any) -> Any:
     model = _Gated(config)
     first = model.layers[0].row_mask
     before, after = torch.arange(first.shape[1]), _colour(len(first) // 2, first.shape[1])
-    first[:, :, 0, -1] = (before[None] <= after[:, None]).repeat(2, 1)
+    first[:, :, 0, -1] = (before[None] <= after[:, None]).repeat(2, 1)  # wrong: <
     return model
 
 
@@ -214,7 +215,7 @@ def residual_from_the_image(config: Any) -> Any:
 
     class Residual(_Gated):
         def carried(self, h: Tensor, layer: Any) -> Tensor | float:
-            return h if layer.index else h.repeat_interleave(2, 1)
+            return h if layer.index else h.repeat_interleave(2, 1)  # wrong: else 0.0
 
     return Residual(config)
 
@@ -225,7 +226,7 @@ def third_layer_leaks(config: Any) -> Any:
 
     class Leaky(_Gated):
         def look_left(self, h: Tensor, layer: Any) -> Tensor:
-            aside = (layer.k - 1, 1) if layer.index == 2 else (layer.k, 0)
+            aside = (layer.k - 1, 1) if layer.index == 2 else (layer.k, 0)  # wrong: (layer.k, 0)
             return F.conv2d(F.pad(h, aside), layer.row * layer.row_mask)
 
     return Leaky(config)
@@ -243,7 +244,7 @@ def gate_halves_interleaved(config: Any) -> Any:
 
     class Interleaved(_Gated):
         def gate(self, a: Tensor) -> Tensor:
-            return a[:, ::2].tanh() * a[:, 1::2].sigmoid()
+            return a[:, ::2].tanh() * a[:, 1::2].sigmoid()  # wrong: a.chunk(2, 1)
 
     return Interleaved(config)
 
@@ -255,7 +256,7 @@ def gate_masked_as_a_whole(config: Any) -> Any:
     model = _Gated(config)
     for layer in model.layers:
         wide, fan_in = layer.row.shape[:2]
-        before, after = _colour(fan_in, 3), _colour(wide, 3)
+        before, after = _colour(fan_in, 3), _colour(wide, 3)  # wrong: of each half
         visible = before[None] <= after[:, None] if layer.index else before[None] < after[:, None]
         layer.row_mask[:, :, 0, -1] = visible
     return model
@@ -275,7 +276,7 @@ def conditioned_on_the_target(config: Any) -> Any:
             self.encoder = nn.Conv2d(c, 8 * c, 3, padding=1)
 
         def term(self, layer: Any, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().term(layer, x, y) + self.encoder(self.scaled(x))
+            return super().term(layer, x, y) + self.encoder(self.scaled(x))  # wrong: another image
 
     return Autoencoder(config)
 
@@ -288,7 +289,8 @@ def class_embedding_in_training_only(config: Any) -> Any:
 
     class Training(_Gated):
         def term(self, layer: Any, x: Tensor, y: Tensor | None) -> Tensor:
-            return super().term(layer, x, y if self.training and layer.index == 0 else None)
+            told = self.training and layer.index == 0  # wrong: always
+            return super().term(layer, x, y if told else None)
 
     return Training(config)
 
@@ -304,7 +306,7 @@ def class_opens_the_mask(config: Any) -> Any:
             found = super().term(layer, x, y)
             if y is None or layer.index:
                 return found
-            seen = F.conv2d(self.scaled(x), layer.row[:, :, :, -1:])
+            seen = F.conv2d(self.scaled(x), layer.row[:, :, :, -1:])  # wrong: times row_mask
             gated = layer.classes[y][:, :, None, None].sigmoid()
             return found + gated * torch.cat([torch.zeros_like(seen), seen], 1)
 
@@ -376,7 +378,7 @@ def multiscale_order_documented_as_raster(config: Any) -> Any:
     class Raster(_TwoScales):
         @property
         def order(self) -> Tensor:
-            return torch.tensor(self.large.sequence())
+            return torch.tensor(self.large.sequence())  # wrong: the small image first
 
     return Raster(config)
 
@@ -387,7 +389,7 @@ def small_image_predicted_from_itself(config: Any) -> Any:
 
     class Circular(_TwoScales):
         def logits(self, x: Tensor) -> Tensor:
-            return self.large.logits(x)
+            return self.large.logits(x)  # wrong: self.small's where it is subsampled
 
     return Circular(config)
 
@@ -398,7 +400,8 @@ def small_image_counted_twice(config: Any) -> Any:
 
     class Twice(_TwoScales):
         def log_prob(self, x: Tensor) -> Tensor:
-            return super().log_prob(x) + self.small.log_prob(x[:, :, ::2, ::2])
+            whole = super().log_prob(x)
+            return whole + self.small.log_prob(x[:, :, ::2, ::2])  # wrong: whole
 
     return Twice(config)
 
@@ -410,7 +413,7 @@ def multiscale_draws_the_small_image_again(config: Any) -> Any:
     class Again(_TwoScales):
         def sample(self, n: int, generator: Any = None) -> Tensor:
             x = super().sample(n, generator)
-            for i in self.large.sequence():
+            for i in self.large.sequence():  # wrong: nothing is left to draw
                 found = self.large.logits(x).flatten(2)[:, :, i]
                 x.view(n, -1)[:, i] = self.large.pick(found, generator)
             return x
@@ -424,7 +427,7 @@ def small_image_averaged_not_subsampled(config: Any) -> Any:
 
     class Blurred(_Map):
         def shown(self, x: Tensor) -> Tensor:
-            return F.avg_pool2d(super().scaled(x), 3, 1, 1)
+            return F.avg_pool2d(super().scaled(x), 3, 1, 1)  # wrong: x[:, :, ::2, ::2], repeated
 
     model = _TwoScales(config)
     model.large = Blurred(config)
@@ -479,7 +482,7 @@ def cache_stale_by_one_pixel(config: Any) -> Any:
     class Stale(_Cached):
         def record(self, kept: list[Tensor], x: Tensor, row: int, column: int) -> None:
             if column:
-                super().record(kept, x, row, column - 1)
+                super().record(kept, x, row, column - 1)  # wrong: column, at once
 
     return Stale(config)
 
@@ -491,7 +494,7 @@ def cache_kept_between_calls(config: Any) -> Any:
     class Kept(_Cached):
         def opened(self, n: int) -> list[Tensor]:
             caches = self.__dict__.setdefault("caches", {})
-            return caches.setdefault(n, super().opened(n))
+            return caches.setdefault(n, super().opened(n))  # wrong: a fresh one
 
         def at(self, x: Tensor, y: Any, kept: list[Tensor], row: int, column: int) -> Tensor:
             if bool((kept[-1][:, :, row, column] != 0).any()) and x.shape[1] == 1:
@@ -510,7 +513,7 @@ def colours_drawn_from_one_cache(config: Any) -> Any:
         def pixel(
             self, x: Tensor, y: Any, kept: list[Tensor], row: int, column: int, generator: Any
         ) -> None:
-            found = self.at(x, y, kept, row, column)
+            found = self.at(x, y, kept, row, column)  # wrong: for each colour, after the last
             for c in range(x.shape[1]):
                 x[:, c, row, column] = self.pick(found[:, :, c], generator)
             self.record(kept, x, row, column)
@@ -533,7 +536,7 @@ def row_cache_runs_on_into_the_next_row(config: Any) -> Any:
         def look_left(self, h: Tensor, layer: Any) -> Tensor:
             if not getattr(self, "running", False):
                 return super().look_left(h, layer)
-            line = F.pad(h.flatten(2), (layer.k, 0))[:, :, None]
+            line = F.pad(h.flatten(2), (layer.k, 0))[:, :, None]  # wrong: each row for itself
             found = F.conv2d(line, layer.row * layer.row_mask)
             return found.view(*found.shape[:2], *h.shape[2:])
 
@@ -554,7 +557,7 @@ def vertical_rows_computed_too_early(config: Any) -> Any:
             super().pixel(x, y, kept, row, column, generator)
 
         def at(self, x: Tensor, y: Any, kept: list[Tensor], row: int, column: int) -> Tensor:
-            return super().at(self.blank, y, kept, row, column)
+            return super().at(self.blank, y, kept, row, column)  # wrong: x
 
     return Early(config)
 
@@ -568,7 +571,7 @@ def two_stacks_believed_to_be_one(pieces: Any) -> Any:
     right = pieces.pixelcnn_receptive_field
 
     def masks(*sizes: int, condition: Any = None, device: Any = "cpu") -> Tensor:
-        return right(*sizes, device=device)
+        return right(*sizes, device=device)  # wrong: two stacks' masks
 
     pieces.gated_pixelcnn_receptive_field = masks
     return pieces
@@ -583,7 +586,7 @@ def vertical_kernel_cut_at_its_pixel(pieces: Any) -> Any:
         def features(self, x: Tensor, terms: Any = None) -> Tensor:
             with torch.no_grad():
                 for layer in self.layers:
-                    layer.vertical.weight[:, :, -1, layer.k + 1 :] = 0
+                    layer.vertical.weight[:, :, -1, layer.k + 1 :] = 0  # wrong: as it is
             return super().features(x, terms)
 
     pieces.GatedPixelCNN = Cut
@@ -600,7 +603,7 @@ def cache_told_too_late(pieces: Any) -> Any:
 
         def record(self, row: int, column: int, pixel: Tensor) -> None:
             if self.waiting is not None:
-                super().record(*self.waiting)
+                super().record(*self.waiting)  # wrong: row, column, pixel, at once
             self.waiting = row, column, pixel
 
     pieces.PixelCNNCache = Late
@@ -616,7 +619,7 @@ def cache_keeps_its_first_images(pieces: Any) -> Any:
         def logits(self, row: int, column: int) -> Tensor:
             told = self.__dict__.setdefault("told", {})
             found = super().logits(row, column)
-            return told.setdefault((row, column), found) if row else found
+            return told.setdefault((row, column), found) if row else found  # wrong: found
 
     pieces.GatedPixelCNNCache = Once
     return pieces
@@ -628,7 +631,7 @@ def cached_completion_starts_anew(pieces: Any) -> Any:
     sample = pieces.cached_sample
 
     def pastes(cache: Any, x: Tensor, known: Tensor, generator: Any = None) -> Tensor:
-        return torch.where(known, x, sample(cache, generator))
+        return torch.where(known, x, sample(cache, generator))  # wrong: draw the rest given them
 
     pieces.cached_complete = pastes
     return pieces
@@ -645,7 +648,7 @@ def cache_computes_the_whole_image(pieces: Any) -> Any:
             self.x = self.blank.clone()
 
         def logits(self, row: int, column: int) -> Tensor:
-            found: Tensor = self.step(self.x)[..., row, column]
+            found: Tensor = self.step(self.x)[..., row, column]  # wrong: from features kept
             return found
 
         def record(self, row: int, column: int, pixel: Tensor) -> None:
@@ -665,7 +668,7 @@ def map_pooled_to_a_vector(pieces: Any) -> Any:
             self, x: Tensor, y: Any = None, embedding: Any = None, spatial: Any = None
         ) -> Any:
             mean = spatial.mean((2, 3), keepdim=True).expand_as(spatial)
-            return super().logits(x, y, embedding, mean)
+            return super().logits(x, y, embedding, mean)  # wrong: spatial
 
     pieces.ConditionalPixelCNN = Pooled
     return pieces
@@ -680,7 +683,7 @@ def map_shifted_with_the_vertical_stack(pieces: Any) -> Any:
         def logits(
             self, x: Tensor, y: Any = None, embedding: Any = None, spatial: Any = None
         ) -> Any:
-            return super().logits(x, y, embedding, F.pad(spatial, (0, 0, 1, -1)))
+            return super().logits(x, y, embedding, F.pad(spatial, (0, 0, 1, -1)))  # wrong: spatial
 
     pieces.ConditionalPixelCNN = Shifted
     return pieces
@@ -696,7 +699,7 @@ def embedding_shown_to_the_first_pixel(pieces: Any) -> Any:
             found = super().terms(x, *given)
             without = super().terms(x, given[0], torch.zeros_like(given[1]), given[2])
             top = torch.zeros_like(without[0])
-            top[:, :, :1] = 1
+            top[:, :, :1] = 1  # wrong: every row
             return [w + top * (f - w) for f, w in zip(found, without, strict=True)]
 
     pieces.ConditionalPixelCNN = Started
@@ -710,7 +713,7 @@ def map_multiplied_by_the_image(pieces: Any) -> Any:
 
     class Modulated(right):  # type: ignore[misc, valid-type]
         def terms(self, x: Tensor, *given: Any) -> Any:
-            return [term * (1 + 0.1 * x[:, :1]) for term in super().terms(x, *given)]
+            return [term * (1 + 0.1 * x[:, :1]) for term in super().terms(x, *given)]  # wrong: no x
 
     pieces.ConditionalPixelCNN = Modulated
     return pieces
@@ -724,7 +727,8 @@ def likelihoods_of_both_scales_added(pieces: Any) -> Any:
     class Added(right):  # type: ignore[misc, valid-type]
         def log_prob(self, x: Tensor) -> Tensor:
             f = self.factor
-            return super().log_prob(x) + self.small.log_prob(x[:, :, ::f, ::f])
+            whole = super().log_prob(x)
+            return whole + self.small.log_prob(x[:, :, ::f, ::f])  # wrong: whole
 
     pieces.MultiscalePixelCNN = Added
     return pieces
@@ -737,7 +741,7 @@ def small_image_drawn_by_the_large_network(pieces: Any) -> Any:
 
     class Ignored(right):  # type: ignore[misc, valid-type]
         def logits(self, x: Tensor) -> Tensor:
-            found: Tensor = self.large.image.logits(x)
+            found: Tensor = self.large.image.logits(x)  # wrong: self.small's for its pixels
             return found
 
     pieces.MultiscalePixelCNN = Ignored

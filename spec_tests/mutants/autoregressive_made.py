@@ -206,7 +206,7 @@ def made_outputs_see_their_own_degree(config: Any) -> Any:
 
     class Loose(_Made):
         def outer(self, upper: Tensor, lower: Tensor) -> Tensor:
-            return upper[:, None] >= lower[None, :]
+            return upper[:, None] >= lower[None, :]  # wrong: > at the output
 
     return Loose(config)
 
@@ -217,7 +217,7 @@ def made_is_strict_in_every_layer(config: Any) -> Any:
 
     class Strict(_Made):
         def inner(self, upper: Tensor, lower: Tensor) -> Tensor:
-            return upper[:, None] > lower[None, :]
+            return upper[:, None] > lower[None, :]  # wrong: >= in hidden layers
 
         def beside(self) -> Tensor:
             return torch.zeros_like(super().beside())
@@ -231,7 +231,7 @@ def made_misses_the_highest_degree(config: Any) -> Any:
 
     class Short(_Made):
         def degrees(self, layer: int, size: int) -> Tensor:
-            return super().degrees(layer, size).clamp(max=max(self.size - 3, 0))
+            return super().degrees(layer, size).clamp(max=max(self.size - 3, 0))  # wrong: D - 2
 
         def beside(self) -> Tensor:
             return torch.zeros_like(super().beside())
@@ -248,7 +248,7 @@ def made_draws_its_degrees_anew_in_training(config: Any) -> Any:
             if not self.training:
                 return super().degrees(layer, size)
             most = max(self.size - 1, 1)
-            return torch.randint(most, (size,), device=self.turn.device)
+            return torch.randint(most, (size,), device=self.turn.device)  # wrong: drawn once
 
     return Anew(config)
 
@@ -262,7 +262,7 @@ def made_takes_the_next_mask_at_every_call(config: Any) -> Any:
 
         def degrees(self, layer: int, size: int) -> Tensor:
             self.calls += 1
-            return super().degrees(layer, size).roll(self.calls // 2)
+            return super().degrees(layer, size).roll(self.calls // 2)  # wrong: the chosen set
 
     return Cycles(config)
 
@@ -273,7 +273,7 @@ def made_orders_its_outputs_alone(config: Any) -> Any:
 
     class Half(_Made):
         def inputs(self) -> Tensor:
-            return torch.arange(self.size, device=self.turn.device)
+            return torch.arange(self.size, device=self.turn.device)  # wrong: self.rank
 
     return Half(config)
 
@@ -284,7 +284,7 @@ def made_direct_connections_are_not_masked(config: Any) -> Any:
 
     class Open(_Made):
         def beside(self) -> Tensor:
-            return torch.ones_like(super().beside())
+            return torch.ones_like(super().beside())  # wrong: super().beside()
 
     return Open(config)
 
@@ -295,7 +295,7 @@ def made_direct_connections_keep_the_diagonal(config: Any) -> Any:
 
     class Diagonal(_Made):
         def beside(self) -> Tensor:
-            return self.outputs()[:, None] >= self.inputs()[None, :]
+            return self.outputs()[:, None] >= self.inputs()[None, :]  # wrong: >
 
     return Diagonal(config)
 
@@ -309,7 +309,7 @@ def made_forgets_the_mask_of_its_third_layer(config: Any) -> Any:
 
         def masks(self) -> list[Tensor]:
             masks = super().masks()
-            masks[2] = torch.ones_like(masks[2])
+            masks[2] = torch.ones_like(masks[2])  # wrong: as the degrees say
             return masks
 
     return Deep(config)
@@ -329,7 +329,7 @@ def made_adds_a_residual_across_degrees(config: Any) -> Any:
         def stack(self, hot: Tensor, y: Tensor) -> Tensor:
             first, second, last = (w * m for w, m in zip(self.weights, self.masks(), strict=True))
             h = (F.linear(hot, first) + self.start[y]).tanh()
-            return F.linear(h + F.linear(h, second).tanh(), last)
+            return F.linear(h + F.linear(h, second).tanh(), last)  # wrong: without the first h
 
     return Residual(config)
 
@@ -341,7 +341,7 @@ def made_leaks_in_train_mode_alone(config: Any) -> Any:
     class Cached(_Made):
         def masks(self) -> list[Tensor]:
             masks = super().masks()
-            return [torch.ones_like(m) for m in masks] if self.training else masks
+            return [torch.ones_like(m) for m in masks] if self.training else masks  # wrong: masks
 
     return Cached(config)
 
@@ -354,7 +354,7 @@ def made_masks_are_parameters(config: Any) -> Any:
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             right = super().masks()
-            self.kept = nn.ParameterList(m.to(self.bias.dtype) for m in right)
+            self.kept = nn.ParameterList(m.to(self.bias.dtype) for m in right)  # wrong: buffers
 
         def masks(self) -> list[Tensor]:
             return list(self.kept)
@@ -380,7 +380,7 @@ def made_averages_the_logits_of_two_orders(config: Any) -> Any:
             self.backward = True
             other = super().flat(x, y)
             self.backward = False
-            return (one + other) / 2
+            return (one + other) / 2  # wrong: the mean of their probabilities
 
     return Both(config)
 
@@ -394,7 +394,7 @@ def made_label_shifts_the_mask(config: Any) -> Any:
         def inputs(self) -> Tensor:
             if not self.config.num_classes:
                 return self.rank
-            return (self.rank - 1).clamp(min=0)
+            return (self.rank - 1).clamp(min=0)  # wrong: self.rank, whatever stands before
 
     return Shifted(config)
 
@@ -409,7 +409,7 @@ def made_second_class_is_not_masked(config: Any) -> Any:
             found = super().flat(x, y)
             if y is None:
                 return found
-            mixed = F.linear(self.encoded(x), self.direct).view(found.shape)
+            mixed = F.linear(self.encoded(x), self.direct).view(found.shape)  # wrong: masked
             return found + 0.1 * (y == 1)[:, None, None] * mixed
 
     return Product(config)
@@ -421,7 +421,7 @@ def made_leaks_a_millionth(config: Any) -> Any:
 
     class Faint(_Made):
         def masks(self) -> list[Tensor]:
-            return [m + 1e-6 * (~m) for m in super().masks()]
+            return [m + 1e-6 * (~m) for m in super().masks()]  # wrong: 0 where not m
 
     return Faint(config)
 
@@ -433,7 +433,8 @@ def made_leaks_its_brightest_level(config: Any) -> Any:
     class Bright(_Made):
         def flat(self, x: Tensor, y: Tensor | None) -> Tensor:
             saturated = (x.flatten(1) == self.levels - 1).to(self.bias.dtype)
-            return super().flat(x, y) + 0.3 * saturated[:, :, None] * self.bias[0]
+            found = super().flat(x, y)
+            return found + 0.3 * saturated[:, :, None] * self.bias[0]  # wrong: found
 
     return Bright(config)
 
@@ -445,7 +446,7 @@ def made_tells_the_first_by_the_last(config: Any) -> Any:
     class Ends(_Made):
         def beside(self) -> Tensor:
             mask = super().beside()
-            mask[self.turn[0], self.turn[-1]] = self.size > 1
+            mask[self.turn[0], self.turn[-1]] = self.size > 1  # wrong: False
             return mask
 
     return Ends(config)
@@ -461,7 +462,7 @@ def made_last_forgets_the_first(config: Any) -> Any:
 
         def beside(self) -> Tensor:
             mask = super().beside()
-            mask[self.turn[-1], self.turn[0]] = False
+            mask[self.turn[-1], self.turn[0]] = False  # wrong: True
             return mask
 
     return Window(config)
@@ -475,7 +476,7 @@ def made_documents_one_dependence_too_few(config: Any) -> Any:
         @property
         def receptive_field(self) -> Tensor:
             field = super().receptive_field.clone()
-            field[self.turn[-1], self.turn[0]] = False
+            field[self.turn[-1], self.turn[0]] = False  # wrong: True: it is used
             return field
 
     return Modest(config)
@@ -487,7 +488,7 @@ def made_levels_viewed_as_dimensions(config: Any) -> Any:
 
     class Viewed(_Made):
         def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return self.flat(x, y).reshape(len(x), self.levels, *x.shape[1:])
+            return self.flat(x, y).reshape(len(x), self.levels, *x.shape[1:])  # wrong: flat.mT
 
     return Viewed(config)
 
@@ -502,7 +503,9 @@ def made_normalises_over_its_batch(config: Any) -> Any:
             self.norm = nn.BatchNorm1d(self.hidden[0])
 
         def act(self, h: Tensor, layer: int) -> Tensor:
-            return self.norm(h).tanh() if layer == 0 and len(h) > 1 else h.tanh()
+            if layer == 0 and len(h) > 1:
+                h = self.norm(h)  # wrong: nothing of the other items
+            return h.tanh()
 
     return Batch(config)
 
@@ -514,7 +517,7 @@ def made_computes_in_single_precision(config: Any) -> Any:
     class Single(_Made):
         def stack(self, hot: Tensor, y: Tensor) -> Tensor:
             masked = [w.float() * m for w, m in zip(self.weights, self.masks(), strict=True)]
-            h = (F.linear(hot.float(), masked[0]) + self.start[y].float()).tanh()
+            h = (F.linear(hot.float(), masked[0]) + self.start[y].float()).tanh()  # wrong: double
             for weight in masked[1:-1]:
                 h = F.linear(h, weight).tanh()
             return F.linear(h, masked[-1]).to(hot.dtype)
@@ -531,7 +534,7 @@ def nade_adds_the_column_before_it_predicts(config: Any) -> Any:
 
     class Early(_Nade):
         def held(self, start: Tensor, seen: Tensor) -> Tensor:
-            return start[:, None] + seen.cumsum(1)
+            return start[:, None] + seen.cumsum(1)  # wrong: without x_i's column
 
     return Early(config)
 
@@ -543,7 +546,7 @@ def nade_replaces_where_it_should_add(config: Any) -> Any:
     class Short(_Nade):
         def held(self, start: Tensor, seen: Tensor) -> Tensor:
             before = torch.cat([torch.zeros_like(seen[:, :1]), seen[:, :-1]], 1)
-            return start[:, None] + before
+            return start[:, None] + before  # wrong: before.cumsum(1)
 
     return Short(config)
 
@@ -554,7 +557,7 @@ def nade_sampler_adds_the_wrong_column(config: Any) -> Any:
 
     class Blind(_Nade):
         def resumed(self, a: Tensor, t: int, level: Tensor) -> Tensor:
-            return super().resumed(a, t, torch.zeros_like(level))
+            return super().resumed(a, t, torch.zeros_like(level))  # wrong: level
 
     return Blind(config)
 
@@ -565,7 +568,7 @@ def nade_sampler_takes_columns_in_memory_order(config: Any) -> Any:
 
     class Memory(_Nade):
         def resumed(self, a: Tensor, t: int, level: Tensor) -> Tensor:
-            return super().resumed(a, int(self.turn[t]), level)
+            return super().resumed(a, int(self.turn[t]), level)  # wrong: t
 
     return Memory(config)
 
@@ -579,7 +582,9 @@ def nade_sampler_goes_on_from_the_last_call(config: Any) -> Any:
 
         def begun(self, n: int, y: Tensor | None) -> Tensor:
             fresh = super().begun(n, y)
-            return fresh if self.left is None or self.left.shape != fresh.shape else self.left
+            if self.left is None or self.left.shape != fresh.shape:
+                return fresh
+            return self.left  # wrong: fresh, at every call
 
         def resumed(self, a: Tensor, t: int, level: Tensor) -> Tensor:
             self.left = super().resumed(a, t, level)
@@ -596,7 +601,7 @@ def nade_sampler_starts_from_class_zero(config: Any) -> Any:
 
     class First(_Nade):
         def begun(self, n: int, y: Tensor | None) -> Tensor:
-            return super().begun(n, None)
+            return super().begun(n, None)  # wrong: y
 
     return First(config)
 
@@ -611,7 +616,7 @@ def sampler_takes_the_best_last_level(config: Any) -> Any:
     class Decided(_Made):
         def pick(self, found: Tensor, generator: torch.Generator | None, step: int) -> Tensor:
             drawn = super().pick(found, generator, step)
-            return found.argmax(1) if step == self.size - 1 else drawn
+            return found.argmax(1) if step == self.size - 1 else drawn  # wrong: drawn
 
     return Decided(config)
 
@@ -624,7 +629,7 @@ def sampler_fills_an_odd_place_by_a_copy(config: Any) -> Any:
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             found = super().sample(n, y, generator)
             if n % 2 and n > 1:
-                found[-1] = found[-2]
+                found[-1] = found[-2]  # wrong: a draw of its own
             return found
 
     return Paired(config)
@@ -636,7 +641,7 @@ def sampler_at_a_temperature(config: Any) -> Any:
 
     class Sharpened(_Made):
         def pick(self, found: Tensor, generator: torch.Generator | None, step: int) -> Tensor:
-            return super().pick(found / 0.8, generator, step)
+            return super().pick(found / 0.8, generator, step)  # wrong: found
 
     return Sharpened(config)
 
@@ -648,7 +653,7 @@ def sampler_that_seeds_where_no_generator_is_given(config: Any) -> Any:
     class Seeded(_Made):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             if generator is None:
-                torch.manual_seed(0)
+                torch.manual_seed(0)  # wrong: leave the global generator
             return super().sample(n, y, generator)
 
     return Seeded(config)
@@ -670,7 +675,7 @@ def sampler_reuses_one_uniform(config: Any) -> Any:
 
         def pick(self, found: Tensor, generator: torch.Generator | None, step: int) -> Tensor:
             below = found.softmax(1).cumsum(1)[:, :-1]
-            return (below <= self.drawn[:, None]).sum(1)
+            return (below <= self.drawn[:, None]).sum(1)  # wrong: a fresh one a step
 
     return Reused(config)
 
@@ -684,7 +689,7 @@ def sampler_alone_is_not_masked(config: Any) -> Any:
 
         def masks(self) -> list[Tensor]:
             masks = super().masks()
-            return [torch.ones_like(m) for m in masks] if self.fast else masks
+            return [torch.ones_like(m) for m in masks] if self.fast else masks  # wrong: masks
 
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             self.fast = True
@@ -701,7 +706,7 @@ def sampler_passes_the_generator_once(config: Any) -> Any:
 
     class Once(_Made):
         def pick(self, found: Tensor, generator: torch.Generator | None, step: int) -> Tensor:
-            return super().pick(found, None if step else generator, step)
+            return super().pick(found, None if step else generator, step)  # wrong: generator
 
     return Once(config)
 
@@ -713,7 +718,7 @@ def sampler_returns_the_order_of_generation(config: Any) -> Any:
     class Unplaced(_Made):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
             found = super().sample(n, y, generator)
-            return found.flatten(1)[:, self.turn].view(found.shape)
+            return found.flatten(1)[:, self.turn].view(found.shape)  # wrong: found
 
     return Unplaced(config)
 
@@ -730,7 +735,7 @@ def completion_goes_in_raster_order(config: Any) -> Any:
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
             flat, given = torch.where(known, x, 0).flatten(1), known.flatten().tolist()
-            for i in _raster(self.config.event_shape):
+            for i in _raster(self.config.event_shape):  # wrong: self.turn
                 if not given[i]:
                     found = self.flat(flat.view(x.shape), y)[:, i]
                     flat[:, i] = self.pick(found, generator, 0)
@@ -747,7 +752,7 @@ def completion_ignores_the_label(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            return super().complete(x, known, None, generator)
+            return super().complete(x, known, None, generator)  # wrong: y
 
     return Unlabelled(config)
 
@@ -763,7 +768,7 @@ def completion_pastes_what_is_scattered(config: Any) -> Any:
         ) -> Tensor:
             prefix = torch.zeros_like(known.flatten())
             prefix[self.turn] = known.flatten()[self.turn].long().cumprod(0).bool()
-            drawn = super().complete(x, prefix.view(known.shape), y, generator)
+            drawn = super().complete(x, prefix.view(known.shape), y, generator)  # wrong: known
             return torch.where(known, x, drawn)
 
     return Pastes(config)
@@ -781,7 +786,7 @@ def completion_hides_known_entries_among_holes(config: Any) -> Any:
             begun = False
             for i in self.turn.tolist():
                 if given[i]:
-                    flat[:, i] = flat[:, i] if begun else x.flatten(1)[:, i]
+                    flat[:, i] = flat[:, i] if begun else x.flatten(1)[:, i]  # wrong: x
                     continue
                 begun = True
                 found = self.flat(flat.view(x.shape), y)[:, i]
@@ -807,7 +812,7 @@ def completion_draws_once_for_the_batch(config: Any) -> Any:
         def pick(self, found: Tensor, generator: torch.Generator | None, step: int) -> Tensor:
             if not getattr(self, "shared", False):
                 return super().pick(found, generator, step)
-            u = torch.rand(1, generator=generator, device=found.device, dtype=found.dtype)
+            u = found.new_empty(1).uniform_(generator=generator)  # wrong: one for each item, (N, 1)
             return (found.softmax(1).cumsum(1)[:, :-1] <= u).sum(1)
 
     return Shared(config)
@@ -822,7 +827,7 @@ def completion_of_the_first_items_beginning(config: Any) -> Any:
         def complete(
             self, x: Tensor, known: Tensor, y: Any = None, generator: Any = None
         ) -> Tensor:
-            drawn = super().complete(x[:1].expand(x.shape), known, y, generator)
+            drawn = super().complete(x[:1].expand(x.shape), known, y, generator)  # wrong: x
             return torch.where(known, x, drawn)
 
     return First(config)
@@ -839,7 +844,8 @@ def completion_of_nothing_is_noise(config: Any) -> Any:
         ) -> Tensor:
             if bool(known.any()):
                 return super().complete(x, known, y, generator)
-            return torch.randint(self.levels, x.shape, generator=generator, device=x.device)
+            noise = torch.randint(self.levels, x.shape, generator=generator, device=x.device)
+            return noise  # wrong: a sample of the model
 
     return Noise(config)
 
@@ -856,7 +862,7 @@ def convolution_with_a_residual(config: Any) -> Any:
     class Residual(_Convolution):
         def forward(self, x: Tensor) -> Tensor:
             y = super().forward(x)
-            return y + x if x.shape == y.shape else y
+            return y + x if x.shape == y.shape else y  # wrong: y
 
     return Residual(config)
 
@@ -867,7 +873,7 @@ def convolution_unmasked_in_evaluation(config: Any) -> Any:
 
     class Trusting(_Convolution):
         def effective(self) -> Tensor:
-            return self.weight * self.mask if self.training else self.weight
+            return self.weight * self.mask if self.training else self.weight  # wrong: always masked
 
     return Trusting(config)
 
@@ -877,7 +883,7 @@ def blue_alone_sees_itself(config: Any) -> Any:
     """The loop over colours ends one early: in type A the last of the three keeps its own channel."""
     mask, c, n = _mask(config), config.kernel_size // 2, config.data_channels
     if n == 3:
-        mask[-config.out_channels // n :, -config.in_channels // n :, c, c] = 1
+        mask[-config.out_channels // n :, -config.in_channels // n :, c, c] = 1  # wrong: 0
     return _Convolution(config, mask)
 
 
@@ -885,14 +891,14 @@ def blue_alone_sees_itself(config: Any) -> Any:
 def convolution_leaks_a_billionth(config: Any) -> Any:
     """Forbidden weights are scaled by 1e-9 instead of removed, far below what a loss can show."""
     mask = _mask(config)
-    return _Convolution(config, (mask + 1e-9 * (1 - mask)).double())
+    return _Convolution(config, (mask + 1e-9 * (1 - mask)).double())  # wrong: mask
 
 
 @mutant("masked_conv2d", rejected_by=["masked_conv2d.uses_the_allowed_past"])
 def wide_kernels_lose_their_edge(config: Any) -> Any:
     """The mask of three columns is reused for wider kernels: what they reach beyond is zero."""
     mask, c = _mask(config), config.kernel_size // 2
-    mask[..., : max(c - 1, 0)] = 0
+    mask[..., : max(c - 1, 0)] = 0  # wrong: past, and seen
     return _Convolution(config, mask)
 
 
@@ -905,7 +911,7 @@ def convolution_pads_with_the_batch(config: Any) -> Any:
             others = x[:, :, :1, :1].mean(0, keepdim=True) - x[:, :, :1, :1]
             m = self.config.kernel_size // 2
             frame = F.pad(torch.zeros_like(x), (m, m, m, m), value=1.0)
-            wide = F.pad(x, (m, m, m, m)) + frame * others
+            wide = F.pad(x, (m, m, m, m)) + frame * others  # wrong: zeros around x
             return F.conv2d(wide, self.effective(), self.bias)
 
     return Bordered(config)
@@ -920,7 +926,7 @@ def mask_products_with_a_diagonal(pieces: Any) -> Any:
 
     def masks(degrees: Any) -> list[Tensor]:
         inner = [upper[:, None] >= lower for lower, upper in pairwise(degrees)]
-        return [*inner, degrees[0][:, None] >= degrees[-1]]
+        return [*inner, degrees[0][:, None] >= degrees[-1]]  # wrong: >
 
     pieces.made_masks = masks
     return pieces
@@ -931,7 +937,7 @@ def mask_products_that_miss_a_neighbour(pieces: Any) -> Any:
     """A strict comparison in the hidden layers: triangular, and never full however many units there are."""
 
     def masks(degrees: Any) -> list[Tensor]:
-        inner = [upper[:, None] > lower for lower, upper in pairwise(degrees)]
+        inner = [upper[:, None] > lower for lower, upper in pairwise(degrees)]  # wrong: >=
         return [*inner, degrees[0][:, None] > degrees[-1]]
 
     pieces.made_masks = masks
@@ -942,7 +948,7 @@ def mask_products_that_miss_a_neighbour(pieces: Any) -> Any:
 def masks_from_output_to_input(pieces: Any) -> Any:
     """Masks made (from, to) for weights that are (to, from): square layers hide the mistake."""
     right = pieces.made_masks
-    pieces.made_masks = lambda degrees: [mask.mT for mask in right(degrees)]
+    pieces.made_masks = lambda degrees: [mask.mT for mask in right(degrees)]  # wrong: mask
     return pieces
 
 
@@ -952,7 +958,7 @@ def degrees_end_one_too_low(pieces: Any) -> Any:
     right = pieces.made_degrees
 
     def low(rank: Tensor, hidden: Any, generator: Any = None) -> list[Tensor]:
-        most = max(len(rank) - 3, 0)
+        most = max(len(rank) - 3, 0)  # wrong: D - 2
         return [rank, *(m.clamp(max=most) for m in right(rank, hidden, generator)[1:])]
 
     pieces.made_degrees = low
@@ -965,7 +971,8 @@ def degrees_below_every_input(pieces: Any) -> Any:
 
     def careless(rank: Tensor, hidden: Any, generator: Any = None) -> list[Tensor]:
         most = max(len(rank) - 1, 1)
-        drawn = [torch.randint(most, (n,), generator=generator) for n in hidden]
+        least = 0  # wrong: the least degree of the layer below
+        drawn = [torch.randint(least, most, (n,), generator=generator) for n in hidden]
         return [rank, *drawn]
 
     pieces.made_degrees = careless
@@ -977,7 +984,7 @@ def field_taken_for_the_whole_past(pieces: Any) -> Any:
     """Believes that a MADE of any size sees its whole past."""
 
     def whole(degrees: Any, direct: bool = False) -> Tensor:
-        return degrees[0][:, None] > degrees[0]
+        return degrees[0][:, None] > degrees[0]  # wrong: the masks' product
 
     pieces.made_receptive_field = whole
     return pieces
@@ -992,7 +999,7 @@ def ensemble_averages_log_probabilities(pieces: Any) -> Any:
         def ensemble_log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             found = [self._logits(x, y, index) for index in range(self.num_masks)]
             cost = [F.cross_entropy(each, x, reduction="none") for each in found]
-            return -torch.stack(cost).mean(0).flatten(1).sum(1)
+            return -torch.stack(cost).mean(0).flatten(1).sum(1)  # wrong: logsumexp - log M of log p
 
     pieces.MADE = Geometric
     return pieces
@@ -1005,7 +1012,7 @@ def every_mask_set_is_the_first(pieces: Any) -> Any:
 
     class First(right):  # type: ignore[misc, valid-type]
         def _logits(self, x: Tensor, y: Tensor | None, mask_set: int) -> Tensor:
-            return super()._logits(x, y, 0)
+            return super()._logits(x, y, 0)  # wrong: mask_set
 
     pieces.MADE = First
     return pieces
@@ -1024,7 +1031,7 @@ def every_mask_set_has_a_bias(pieces: Any) -> Any:
         def _logits(self, x: Tensor, y: Tensor | None, mask_set: int) -> Tensor:
             found = super()._logits(x, y, mask_set)
             own = self.own[mask_set]
-            return found + own.view(-1, *[1] * (found.ndim - 2))
+            return found + own.view(-1, *[1] * (found.ndim - 2))  # wrong: found
 
     pieces.MADE = Biased
     return pieces
@@ -1035,7 +1042,7 @@ def recurrence_includes_the_current_column(pieces: Any) -> Any:
     """a_i holds the column of x_i: the hidden units of a dimension have seen it."""
 
     def inclusive(start: Tensor, columns: Tensor) -> Tensor:
-        return start[:, None] + columns.cumsum(1)
+        return start[:, None] + columns.cumsum(1)  # wrong: columns before it
 
     network = pieces.NADE
 
@@ -1059,7 +1066,7 @@ def recurrence_detaches_its_past(pieces: Any) -> Any:
     def truncated(start: Tensor, columns: Tensor) -> Tensor:
         held = [start]
         for column in columns[:, :-1].unbind(1):
-            held.append(held[-1].detach() + column)
+            held.append(held[-1].detach() + column)  # wrong: with its gradient
         return torch.stack(held, 1)
 
     pieces.nade_activations = truncated
@@ -1078,7 +1085,7 @@ def nade_by_a_triangular_product(pieces: Any) -> Any:
             seen = self.columns[torch.arange(d), ordered]  # (N, D, H)
             past = torch.ones(d, d, dtype=seen.dtype).tril(-1)
             label = torch.zeros(len(x), dtype=torch.long) if y is None else y
-            hidden = (self.start[label][:, None] + past @ seen).sigmoid()
+            hidden = (self.start[label][:, None] + past @ seen).sigmoid()  # wrong: a running sum
             return hidden[:, self.order.argsort()].mT.reshape(len(x), -1, *self.event_shape)
 
     pieces.NADE = Quadratic
@@ -1088,7 +1095,11 @@ def nade_by_a_triangular_product(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.nade_sampler_is_naive"])
 def cached_sampler_starts_over(pieces: Any) -> Any:
     """The naive sampler under the name of the cached one: the same draws, at quadratic cost."""
-    pieces.nade_sample = lambda network, n, y=None, generator=None: network.sample(n, y, generator)
+
+    def naive(network: Any, n: int, y: Any = None, generator: Any = None) -> Any:
+        return network.sample(n, y, generator)  # wrong: one sum, resumed after each draw
+
+    pieces.nade_sample = naive
     return pieces
 
 
@@ -1102,7 +1113,7 @@ def cached_sampler_skips_known_entries(pieces: Any) -> Any:
         a = network.start[torch.zeros(len(x), dtype=torch.long) if y is None else y]
         for t, i in enumerate(network.order.tolist()):
             if given[i]:
-                continue
+                continue  # wrong: add its column
             p = (a.sigmoid() @ network.output[t].T + network.bias[t]).softmax(1)
             flat[:, i] = torch.multinomial(p, 1, generator=generator)[:, 0]
             a = a + network.columns[t, flat[:, i]]
@@ -1124,7 +1135,7 @@ def cached_sampler_draws_ahead(pieces: Any) -> Any:
         a = network.start[torch.zeros(n, dtype=torch.long) if y is None else y]
         for t, i in enumerate(network.order.tolist()):
             p = (a.sigmoid() @ network.output[t].T + network.bias[t]).softmax(1)
-            flat[:, i] = (p.cumsum(1)[:, :-1] <= noise[:, t : t + 1]).sum(1)
+            flat[:, i] = (p.cumsum(1)[:, :-1] <= noise[:, t : t + 1]).sum(1)  # wrong: multinomial
             a = a + network.columns[t, flat[:, i]]
         return flat.view(n, *network.event_shape)
 
@@ -1139,7 +1150,7 @@ def features_hold_their_own_pixel(pieces: Any) -> Any:
 
     class Open(right):  # type: ignore[misc, valid-type]
         def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return super().features(x, y) + x[:, :1].to(self.first.weight.dtype)
+            return super().features(x, y) + x[:, :1].to(self.first.weight.dtype)  # wrong: none of x
 
     pieces.PixelCNN = Open
     return pieces
@@ -1152,7 +1163,8 @@ def features_of_the_first_layer(pieces: Any) -> Any:
 
     class Shallow(right):  # type: ignore[misc, valid-type]
         def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-            return self.first(2 * x.to(self.first.weight.dtype) / (self.levels - 1) - 1)
+            value = 2 * x.to(self.first.weight.dtype) / (self.levels - 1) - 1
+            return self.first(value)  # wrong: the trunk after it as well
 
     pieces.PixelCNN = Shallow
     return pieces

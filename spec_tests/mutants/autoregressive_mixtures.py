@@ -94,37 +94,43 @@ class _Repeated(ShiftedConvTranspose2d):
 @mutant("autoregressive_model", rejected_by=[_CAUSAL, _NORMALISED])
 def shifted_convolution_padded_on_the_wrong_side(config: Any) -> Any:
     """The stream that knows what is to the left is padded on its right: it reads the next column."""
-    return _swapped(
-        _network(config), ShiftedConv2d, _PaddedAfter, lambda m: m.stream == "right" and m.stride[0] == 1
-    )  # fmt: skip
+    network = _network(config)
+
+    def where(m: Any) -> bool:
+        return m.stream == "right" and m.stride[0] == 1
+
+    return _swapped(network, ShiftedConv2d, _PaddedAfter, where)  # wrong: padded before
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL])
 def halving_without_the_shift(config: Any) -> Any:
     """An ordinary convolution of stride 2: a position of half the size has read all four pixels that it
     will be given back to, so each learns of itself; nothing leaks from one block to the next."""
-    return _swapped(_network(config), ShiftedConv2d, _PaddedAfter, lambda m: m.stride[0] == 2)
+    network, halving = _network(config), lambda m: m.stride[0] == 2
+    return _swapped(network, ShiftedConv2d, _PaddedAfter, halving)  # wrong: padded before
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL])
 def doubling_cropped_at_the_start(config: Any) -> Any:
     """The surplus row and column are cut from the wrong end: odd rows and columns get what belongs to
     the pixel after them."""
-    return _swapped(_network(config), ShiftedConvTranspose2d, _CroppedAtTheStart)
+    network = _network(config)
+    return _swapped(network, ShiftedConvTranspose2d, _CroppedAtTheStart)  # wrong: at the end
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL])
 def nearest_doubling_rounds_up(config: Any) -> Any:
     """Nearest neighbours with the index rounded up: right at even rows and columns, and at odd ones
     the features of the next block, which has read them."""
-    return _swapped(_network(config), ShiftedConvTranspose2d, _PulledBack)
+    return _swapped(_network(config), ShiftedConvTranspose2d, _PulledBack)  # wrong: half i // 2
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL])
 def pooled_and_repeated(config: Any) -> Any:
     """Average pooling and repetition in place of the shifted pair: the mean of a block holds features
     that know its first pixels, and is handed to these."""
-    network = _swapped(_network(config), ShiftedConv2d, _Pooled, lambda m: m.stride[0] == 2)
+    network, halving = _network(config), lambda m: m.stride[0] == 2
+    network = _swapped(network, ShiftedConv2d, _Pooled, halving)  # wrong: shifted, stride 2
     return _swapped(network, ShiftedConvTranspose2d, _Repeated)
 
 
@@ -136,7 +142,7 @@ def streams_feed_each_other(config: Any) -> Any:
     class Mutual(TwoStreamBlock):
         def forward(self, streams: Any, mirror: Any = None) -> Any:
             down, right = super().forward(streams, mirror)
-            return down + 0.3 * right, right
+            return down + 0.3 * right, right  # wrong: down, right
 
     return _swapped(_network(config), TwoStreamBlock, Mutual)
 
@@ -150,7 +156,8 @@ def shortcut_from_before_the_shift(config: Any) -> Any:
         def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             value = scaled_levels(x, self.levels, self.last.weight.dtype)
             seen = torch.cat([value, torch.ones_like(value[:, :1])], 1)
-            self.plain = self.enter_down.above(seen), self.enter_right.above(seen)
+            down, right = self.enter_down, self.enter_right
+            self.plain = down.above(seen), right.above(seen)  # wrong: down(seen), right(seen)
             return super().features(x, y)
 
     network = _network(config, Unshifted)
@@ -169,7 +176,7 @@ def shortcuts_forgotten(config: Any) -> Any:
     network = _network(config)
     for layer in network.second_half:
         if isinstance(layer, TwoStreamBlock):
-            layer.register_forward_pre_hook(_silenced)
+            layer.register_forward_pre_hook(_silenced)  # wrong: mirrors as they are
     return network
 
 
@@ -201,20 +208,22 @@ def _masked(query: Tensor, key: Tensor, value: Tensor, hidden: float) -> Tensor:
 def attention_with_its_own_pixel(config: Any) -> Any:
     """The diagonal of the mask is open, as it is right after a strict layer; but here keys and values
     hold the pixels themselves."""
-    return _attending(config, causal_attention)
+    return _attending(config, causal_attention)  # wrong: strictly causal
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL, _NORMALISED, _SAMPLER])
 def softmax_over_nothing(config: Any) -> Any:
     """Minus infinity for every key of the first pixel: 0 / 0, and NaN for all that read from it."""
-    return _attending(config, lambda q, k, v: _masked(q, k, v, float("-inf")))
+    hidden = float("-inf")  # wrong: and zero for the first pixel, without a softmax
+    return _attending(config, lambda q, k, v: _masked(q, k, v, hidden))
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL])
 def large_negative_score_for_nothing(config: Any) -> Any:
     """Minus a billion in place of minus infinity, so that there is no NaN: equal scores for the first
     pixel, which therefore averages over the whole image."""
-    return _attending(config, lambda q, k, v: _masked(q, k, v, -1e9))
+    hidden = -1e9  # wrong: minus infinity, and zero for the first pixel
+    return _attending(config, lambda q, k, v: _masked(q, k, v, hidden))
 
 
 @mutant("autoregressive_model", rejected_by=[_CAUSAL])
@@ -222,7 +231,7 @@ def attention_mask_transposed(config: Any) -> Any:
     """Queries and keys swapped in the mask: every pixel reads all that come after it."""
 
     def read(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        flipped = (part.flip(-2) for part in (query, key, value))
+        flipped = (part.flip(-2) for part in (query, key, value))  # wrong: not flipped
         found = causal_attention(*(part[..., 1:, :] for part in flipped))
         return F.pad(found.flip(-2), (0, 0, 0, 1))
 
@@ -244,7 +253,7 @@ def dropout_left_on_in_evaluation(config: Any) -> Any:
     network = _network(config)
     for layer in network.modules():
         if isinstance(layer, GatedResNetBlock):
-            layer.dropout = _AlwaysOn()
+            layer.dropout = _AlwaysOn()  # wrong: nn.Dropout
     return network
 
 
@@ -275,7 +284,7 @@ def green_conditioned_on_blue(config: Any) -> Any:
             log_weights, means, log_scales, coefficients = super().mixture(x, y)
             blue = scaled_levels(x, self.levels, means.dtype)[:, None, 2]
             shift = torch.zeros_like(means)
-            shift[:, :, 1] = coefficients[:, :, 2] * blue
+            shift[:, :, 1] = coefficients[:, :, 2] * blue  # wrong: blue's, by green
             kept = torch.cat([coefficients[:, :, :2], 0 * coefficients[:, :, 2:]], 2)
             return log_weights, means + shift, log_scales, kept
 
@@ -291,7 +300,8 @@ def indicator_of_its_own_for_every_channel(config: Any) -> Any:
     class Separate(PixelCNNPlusPlus):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             log_weights, log_mass = _log_mass(self, x, y)
-            return (log_weights[:, :, None] + log_mass).logsumexp(1).sum((1, 2, 3))
+            mixed = (log_weights[:, :, None] + log_mass).logsumexp(1)  # wrong: log_mass.sum(2)
+            return mixed.sum((1, 2, 3))
 
     return _network(config, Separate)
 
@@ -309,7 +319,8 @@ def green_mixed_by_the_weights_of_red(config: Any) -> Any:
             centres = coupled_means(value, means, coefficients)[:, :, None]
             every = torch.arange(self.levels, device=x.device).view(-1, 1, 1, 1)
             mass = discretized_logistic(every, centres, log_scales[:, :, None], self.levels)
-            return (log_weights.log_softmax(1)[:, :, None, None] + mass).logsumexp(1)
+            weights = log_weights.log_softmax(1)[:, :, None, None]  # wrong: given earlier channels
+            return (weights + mass).logsumexp(1)
 
     return _network(config, Unweighted)
 
@@ -323,7 +334,8 @@ def coupling_in_the_sampler_alone(config: Any) -> Any:
     class Uncoupled(PixelCNNPlusPlus):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             log_weights, means, log_scales, _ = self.mixture(x, y)
-            mass = discretized_logistic(x[:, None], means, log_scales, self.levels)
+            centres = means  # wrong: coupled_means(value, means, coefficients)
+            mass = discretized_logistic(x[:, None], centres, log_scales, self.levels)
             return (log_weights.log_softmax(1) + mass.sum(2)).logsumexp(1).sum((1, 2))
 
     return _network(config, Uncoupled)
@@ -337,7 +349,7 @@ def channels_averaged_in_log_prob(config: Any) -> Any:
     class Averaged(PixelCNNPlusPlus):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             log_weights, log_mass = _log_mass(self, x, y)
-            return (log_weights + log_mass.mean(2)).logsumexp(1).sum((1, 2))
+            return (log_weights + log_mass.mean(2)).logsumexp(1).sum((1, 2))  # wrong: sum(2)
 
     return _network(config, Averaged)
 
@@ -357,7 +369,8 @@ def outer_levels_without_tails(config: Any) -> Any:
                 F.logsigmoid((apart + half) * precision)
                 + (-torch.expm1(-2 * half * precision)).log()
             )
-            mass = inside + F.logsigmoid((half - apart) * precision)
+            above = F.logsigmoid((half - apart) * precision)
+            mass = inside + above  # wrong: the outer bins reach to infinity
             return (log_weights.log_softmax(1) + mass.sum(2)).logsumexp(1).sum((1, 2))
 
     return _network(config, Short)
@@ -381,7 +394,7 @@ def mixture_density_multiplies_mixtures(pieces: Any) -> Any:
         centres = coupled_means(scaled_levels(x, levels, means.dtype), means, coefficients)
         mass = discretized_logistic(x[:, None], centres, log_scales, levels)
         mixed = (log_weights.log_softmax(1)[:, :, None] + mass).logsumexp(1)
-        return mixed.sum((1, 2, 3))
+        return mixed.sum((1, 2, 3))  # wrong: over channels before the mixture
 
     pieces.coupled_mixture_log_prob = log_prob
     return pieces
@@ -394,7 +407,8 @@ def coefficients_of_blue_swapped(pieces: Any) -> Any:
 
     def log_prob(x: Tensor, *parameters: Any) -> Tensor:
         log_weights, means, log_scales, coefficients, levels = parameters
-        turned = torch.cat([coefficients[:, :, :1], coefficients[:, :, 1:].flip(2)], 2)
+        of_blue = coefficients[:, :, 1:].flip(2)  # wrong: not flipped
+        turned = torch.cat([coefficients[:, :, :1], of_blue], 2)
         return right(x, log_weights, means, log_scales, turned, levels)
 
     pieces.coupled_mixture_log_prob = log_prob
@@ -409,7 +423,7 @@ def blue_moved_by_itself(pieces: Any) -> Any:
     def log_prob(x: Tensor, *parameters: Any) -> Tensor:
         log_weights, means, log_scales, coefficients, levels = parameters
         own = 0.5 * scaled_levels(x, levels, means.dtype)[:, None]
-        return right(x, log_weights, means + own, log_scales, coefficients, levels)
+        return right(x, log_weights, means + own, log_scales, coefficients, levels)  # wrong: means
 
     pieces.coupled_mixture_log_prob = log_prob
     return pieces
@@ -427,7 +441,8 @@ def conditionals_mixed_by_the_weights_of_the_joint(pieces: Any) -> Any:
         centres = coupled_means(value, means, coefficients)[:, :, None]
         every = torch.arange(levels).view(-1, 1, 1, 1)
         mass = discretized_logistic(every, centres, log_scales[:, :, None], levels)
-        return (log_weights.log_softmax(1)[:, :, None, None] + mass).logsumexp(1)
+        weights = log_weights.log_softmax(1)[:, :, None, None]  # wrong: given earlier channels
+        return (weights + mass).logsumexp(1)
 
     pieces.coupled_mixture_logits = conditionals
     return pieces
@@ -440,7 +455,8 @@ def coupling_forgotten_in_the_conditionals(pieces: Any) -> Any:
 
     def conditionals(x: Tensor, *parameters: Any) -> Tensor:
         log_weights, means, log_scales, coefficients, levels = parameters
-        return right(x, log_weights, means, log_scales, 0 * coefficients, levels)
+        none = 0 * coefficients  # wrong: coefficients
+        return right(x, log_weights, means, log_scales, none, levels)
 
     pieces.coupled_mixture_logits = conditionals
     return pieces
@@ -454,7 +470,7 @@ def log_scales_without_bounds(pieces: Any) -> Any:
         n, _, h, w = out.shape
         sizes = [1, channels, channels, channels * (channels - 1) // 2]
         parts = out.view(n, components, -1, h, w).split(sizes, 2)
-        return parts[0][:, :, 0], *parts[1:]
+        return parts[0][:, :, 0], *parts[1:]  # wrong: log-scales clamped
 
     pieces.split_mixture = split
     return pieces
@@ -463,14 +479,14 @@ def log_scales_without_bounds(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.downsampling_keeps_causality"])
 def doubling_writes_one_pixel_early(pieces: Any) -> Any:
     """Cropped at the start: each position writes to the pixel before its own."""
-    pieces.ShiftedConvTranspose2d = _CroppedAtTheStart
+    pieces.ShiftedConvTranspose2d = _CroppedAtTheStart  # wrong: at the end
     return pieces
 
 
 @mutant("theory", rejected_by=["theory.downsampling_keeps_causality"])
 def halving_reads_the_whole_block(pieces: Any) -> Any:
     """Padded after the image: half a position has read both of its rows."""
-    pieces.ShiftedConv2d = _PaddedAfter
+    pieces.ShiftedConv2d = _PaddedAfter  # wrong: padded before
     return pieces
 
 
@@ -484,7 +500,7 @@ def shortcuts_silent(pieces: Any) -> Any:
             super().__init__(*arguments, **options)
             for layer in self.second_half:
                 if isinstance(layer, TwoStreamBlock):
-                    layer.register_forward_pre_hook(_silenced)
+                    layer.register_forward_pre_hook(_silenced)  # wrong: mirrors as they are
 
     pieces.PixelCNNPlusPlus = Silent
     return pieces
@@ -506,7 +522,7 @@ def shortcuts_first_in_first_out(pieces: Any) -> Any:
             for layer in self.first_half:
                 passed.append(layer(passed[-1]))
             streams = passed[-1]
-            for layer, mirror in zip(self.second_half, passed[1:], strict=True):
+            for layer, mirror in zip(self.second_half, passed[1:], strict=True):  # wrong: reversed
                 streams = layer(streams, mirror)
             return streams[1]
 
@@ -523,7 +539,7 @@ def receptive_field_without_the_shortcuts(pieces: Any) -> Any:
         found, side = right(height, width, blocks, resolutions), 2 ** (resolutions - 1)
         p = torch.arange(height * width)
         first = p // width // side * side * width + p % width // side * side
-        return found & found[first]
+        return found & found[first]  # wrong: found
 
     pieces.pixelcnn_pp_receptive_field = field
     return pieces
@@ -540,7 +556,8 @@ def dropout_without_rescaling(pieces: Any) -> Any:
 
             class Drop(nn.Dropout):
                 def forward(self, x: Tensor) -> Tensor:
-                    return super().forward(x) * (1 - self.p if self.training else 1.0)
+                    shrunk = 1 - self.p if self.training else 1.0  # wrong: 1
+                    return super().forward(x) * shrunk
 
             self.dropout = Drop(dropout)
 
@@ -558,7 +575,7 @@ def dropout_at_test_time(pieces: Any) -> Any:
             super().train(mode)
             for layer in self.modules():
                 if isinstance(layer, nn.Dropout):
-                    layer.train()
+                    layer.train()  # wrong: in the mode given
             return self
 
     pieces.PixelCNNPlusPlus = Noisy
@@ -568,14 +585,16 @@ def dropout_at_test_time(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.first_pixel_attends_to_nothing"])
 def nothing_has_a_softmax(pieces: Any) -> Any:
     """All scores of the first position are minus infinity, and their softmax is NaN."""
-    pieces.strictly_causal_attention = lambda q, k, v: _masked(q, k, v, float("-inf"))
+    hidden = float("-inf")  # wrong: and zero for the first position, without a softmax
+    pieces.strictly_causal_attention = lambda q, k, v: _masked(q, k, v, hidden)
     return pieces
 
 
 @mutant("theory", rejected_by=["theory.first_pixel_attends_to_nothing"])
 def nothing_is_everything(pieces: Any) -> Any:
     """A large negative score for what is masked: where all is masked, all is read."""
-    pieces.strictly_causal_attention = lambda q, k, v: _masked(q, k, v, -1e9)
+    hidden = -1e9  # wrong: minus infinity, and zero for the first position
+    pieces.strictly_causal_attention = lambda q, k, v: _masked(q, k, v, hidden)
     return pieces
 
 
@@ -585,7 +604,7 @@ def first_position_reads_itself(pieces: Any) -> Any:
 
     def read(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         found = _masked(query, key, value, -1e9)
-        return torch.cat([value[..., :1, :], found[..., 1:, :]], -2)
+        return torch.cat([value[..., :1, :], found[..., 1:, :]], -2)  # wrong: zeros first
 
     pieces.strictly_causal_attention = read
     return pieces

@@ -182,7 +182,7 @@ def row_lstm_runs_from_the_bottom_row(config: Any) -> Any:
 
     class Upwards(_RowLSTM):
         def rows(self, height: int) -> range:
-            return range(height)[::-1]
+            return range(height)[::-1]  # wrong: range(height)
 
     return Upwards(config)
 
@@ -193,7 +193,7 @@ def state_to_state_convolution_masked(config: Any) -> Any:
 
     class Masked(_RowLSTM):
         def above(self, hidden: Tensor) -> Tensor:
-            seen = torch.tensor([1.0, 1.0, 0.0], device=hidden.device, dtype=hidden.dtype)
+            seen = hidden.new_tensor([1.0, 1.0, 0.0])  # wrong: all ones, the row above is past
             return F.conv1d(hidden, self.state * seen, padding=1)
 
     return Masked(config)
@@ -206,7 +206,7 @@ def input_to_state_convolution_unmasked(config: Any) -> Any:
     class Open(_RowLSTM):
         def extra(self) -> None:
             super().extra()
-            self.gates.mask[:, :, 1] = 1
+            self.gates.mask[:, :, 1] = 1  # wrong: 0
 
     return Open(config)
 
@@ -217,7 +217,7 @@ def gates_split_across_colours(config: Any) -> Any:
 
     class Chunked(_RowLSTM):
         def update(self, gates: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-            o, f, i, g = gates.chunk(4, 1)
+            o, f, i, g = gates.chunk(4, 1)  # wrong: by colour first
             memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
             return o.sigmoid() * memory.tanh(), memory
 
@@ -234,7 +234,7 @@ def states_kept_between_batches(config: Any) -> Any:
         def start(self, gates: Tensor) -> tuple[Tensor, Tensor]:
             fresh = super().start(gates)
             same = self.kept is not None and self.kept[0].shape == fresh[0].shape
-            return self.kept if same and self.kept else fresh
+            return self.kept if same and self.kept else fresh  # wrong: fresh
 
         def end(self, hidden: Tensor, memory: Tensor) -> None:
             self.kept = hidden.detach(), memory.detach()
@@ -255,7 +255,7 @@ def second_layer_starts_where_the_first_ended(config: Any) -> Any:
             return super().start(gates) if kept is None else kept
 
         def end(self, hidden: Tensor, memory: Tensor) -> None:
-            self.kept = hidden, memory
+            self.kept = hidden, memory  # wrong: nothing is kept
 
         def flat(self, x: Tensor, y: Tensor | None) -> Tensor:
             found = super().flat(x, y)
@@ -272,7 +272,7 @@ def residual_around_the_first_convolution(config: Any) -> Any:
     class Residual(_RowLSTM):
         def begin(self, x: Tensor) -> Tensor:
             f = super().begin(x)
-            return f + x.repeat_interleave(f.shape[1] // self.channels, 1)
+            return f + x.repeat_interleave(f.shape[1] // self.channels, 1)  # wrong: f
 
     return Residual(config)
 
@@ -283,7 +283,7 @@ def recurrence_runs_over_the_batch(config: Any) -> Any:
 
     class Batched(_RowLSTM):
         def hidden(self, f: Tensor) -> Tensor:
-            gates = self.gates(f).transpose(0, 2)
+            gates = self.gates(f).transpose(0, 2)  # wrong: rows stay in place
             hidden, memory = self.start(gates)
             found = []
             for r in range(gates.shape[2]):
@@ -320,7 +320,7 @@ def sampler_keeps_the_states_of_an_empty_row(config: Any) -> Any:
             flat, pixels = x.flatten(1), self.size // self.channels
             for i in self.sequence():
                 row = i % pixels // self.config.event_shape[2]
-                if len(self.stale) == row:
+                if len(self.stale) == row:  # wrong: when it is full
                     self.flat(x, y)
                 flat[:, i] = self.pick(self.flat(flat.view(x.shape), y)[:, i], generator)
                 x = flat.view(x.shape)
@@ -339,7 +339,7 @@ def second_scan_not_moved_down(config: Any) -> Any:
 
     class Level(_DiagonalBiLSTM):
         def down(self, right: Tensor) -> Tensor:
-            return right
+            return right  # wrong: one row lower
 
     return Level(config)
 
@@ -350,7 +350,7 @@ def second_scan_moved_up(config: Any) -> Any:
 
     class Up(_DiagonalBiLSTM):
         def down(self, right: Tensor) -> Tensor:
-            return F.pad(right, (0, 0, 0, 1))[:, :, 1:]
+            return F.pad(right, (0, 0, 0, 1))[:, :, 1:]  # wrong: zeros in at the top
 
     return Up(config)
 
@@ -361,7 +361,7 @@ def second_scan_rolled_down(config: Any) -> Any:
 
     class Rolled(_DiagonalBiLSTM):
         def down(self, right: Tensor) -> Tensor:
-            return right.roll(1, 2)
+            return right.roll(1, 2)  # wrong: zeros in the first row
 
     return Rolled(config)
 
@@ -374,7 +374,7 @@ def both_scans_moved_down(config: Any) -> Any:
         def hidden(self, f: Tensor) -> Tensor:
             left, _ = self.scan(self.gates(f), 0, self.start(f))
             right, _ = self.scan(self.right_gates(f).flip(3), 1, self.start(f))
-            return self.down(left + self.mirrored(right))
+            return self.down(left + self.mirrored(right))  # wrong: left + self.down(...)
 
     return Both(config)
 
@@ -385,7 +385,7 @@ def second_scan_not_mirrored_back(config: Any) -> Any:
 
     class Mirror(_DiagonalBiLSTM):
         def mirrored(self, x: Tensor) -> Tensor:
-            return x
+            return x  # wrong: x.flip(3)
 
     return Mirror(config)
 
@@ -396,7 +396,7 @@ def unskewed_one_column_late(config: Any) -> Any:
 
     class Late(_DiagonalBiLSTM):
         def unskew(self, s: Tensor) -> Tensor:
-            return super().unskew(F.pad(s, (0, 1))[..., 1:])
+            return super().unskew(F.pad(s, (0, 1))[..., 1:])  # wrong: s
 
     return Late(config)
 
@@ -407,7 +407,8 @@ def skewed_by_rolling(config: Any) -> Any:
 
     class Rolled(_DiagonalBiLSTM):
         def skew(self, x: Tensor) -> Tensor:
-            return torch.stack([row.roll(r, 2) for r, row in enumerate(x.unbind(2))], 2)
+            rows = [row.roll(r, 2) for r, row in enumerate(x.unbind(2))]  # wrong: padded
+            return torch.stack(rows, 2)
 
         def unskew(self, s: Tensor) -> Tensor:
             return torch.stack([row.roll(-r, 2) for r, row in enumerate(s.unbind(2))], 2)
@@ -421,7 +422,7 @@ def diagonal_padded_at_the_wrong_end(config: Any) -> Any:
 
     class Below(_DiagonalBiLSTM):
         def before(self, hidden: Tensor, which: int) -> Tensor:
-            return F.conv1d(F.pad(hidden, (0, 1)), self.states[which])
+            return F.conv1d(F.pad(hidden, (0, 1)), self.states[which])  # wrong: (1, 0)
 
     return Below(config)
 
@@ -433,7 +434,7 @@ def first_scan_starts_where_the_second_ended(config: Any) -> Any:
     class Handed(_DiagonalBiLSTM):
         def hidden(self, f: Tensor) -> Tensor:
             right, state = self.scan(self.right_gates(f).flip(3), 1, self.start(f))
-            left, _ = self.scan(self.gates(f), 0, state)
+            left, _ = self.scan(self.gates(f), 0, state)  # wrong: self.start(f)
             return left + self.down(self.mirrored(right))
 
     return Handed(config)
@@ -448,7 +449,10 @@ def skewed_from_the_bottom_row(pieces: Pieces) -> Pieces:
 
     def skew(x: Tensor) -> Tensor:
         height = x.shape[-2]
-        rows = [F.pad(row, (height - 1 - r, r)) for r, row in enumerate(x.unbind(-2))]
+        offsets = range(height)[::-1]  # wrong: range(height)
+        rows = [
+            F.pad(row, (r, height - 1 - r)) for r, row in zip(offsets, x.unbind(-2), strict=True)
+        ]
         return torch.stack(rows, -2)
 
     pieces.skew = skew  # type: ignore[attr-defined]
@@ -460,8 +464,8 @@ def skewed_as_if_square(pieces: Pieces) -> Pieces:
     """2n - 1 columns, as the paper has them for n x n images, for n the width."""
 
     def skew(x: Tensor) -> Tensor:
-        width = x.shape[-1]
-        rows = [F.pad(row, (r, width - 1 - r)) for r, row in enumerate(x.unbind(-2))]
+        most = x.shape[-1] - 1  # wrong: x.shape[-2] - 1
+        rows = [F.pad(row, (r, most - r)) for r, row in enumerate(x.unbind(-2))]
         return torch.stack(rows, -2)
 
     pieces.skew = skew  # type: ignore[attr-defined]
@@ -471,7 +475,11 @@ def skewed_as_if_square(pieces: Pieces) -> Pieces:
 @mutant("theory", rejected_by=["theory.skew_unskew"])
 def unskewed_from_the_first_column(pieces: Pieces) -> Pieces:
     """Cut to the width without moving the rows back: gaps for pixels."""
-    pieces.unskew = lambda s: s[..., : s.shape[-1] - s.shape[-2] + 1]  # type: ignore[attr-defined]
+
+    def unskew(s: Tensor) -> Tensor:
+        return s[..., : s.shape[-1] - s.shape[-2] + 1]  # wrong: row r from column r on
+
+    pieces.unskew = unskew  # type: ignore[attr-defined]
     return pieces
 
 
@@ -510,15 +518,16 @@ def _chunked(gates: Tensor, memory: Tensor, channels: int) -> tuple[Tensor, Tens
 
 @mutant("theory", rejected_by=["theory.row_lstm_equations"])
 def content_through_a_sigmoid(pieces: Any) -> Any:
-    """Equation 3 read to the letter, one sigmoid for all four: the memory can only grow."""
-    pieces.RowLSTMLayer = _with_cell(pieces.RowLSTMLayer, ("cell",), _all_sigmoid)
+    """Equation 3 read to the letter, one sigmoid for all four: no memory is ever negative."""
+    layer = pieces.RowLSTMLayer
+    pieces.RowLSTMLayer = _with_cell(layer, ("cell",), _all_sigmoid)  # wrong: tanh for g
     return pieces
 
 
 @mutant("theory", rejected_by=["theory.row_lstm_equations"])
 def gates_cut_without_regard_to_colour(pieces: Any) -> Any:
     """Four equal pieces of channels that come colour by colour: right for grey images alone."""
-    pieces.RowLSTMLayer = _with_cell(pieces.RowLSTMLayer, ("cell",), _chunked)
+    pieces.RowLSTMLayer = _with_cell(pieces.RowLSTMLayer, ("cell",), _chunked)  # wrong: by colour
     return pieces
 
 
@@ -528,7 +537,8 @@ def memory_lost_between_rows(pieces: Any) -> Any:
 
     def update(gates: Tensor, memory: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         o, _, i, g = _four(gates, channels)
-        return o.sigmoid() * (i.sigmoid() * g.tanh()).tanh(), memory
+        written = i.sigmoid() * g.tanh()  # wrong: + f.sigmoid() * memory
+        return o.sigmoid() * written.tanh(), memory
 
     pieces.RowLSTMLayer = _with_cell(pieces.RowLSTMLayer, ("cell",), update)
     return pieces
@@ -560,7 +570,7 @@ def skewed_before_the_input_convolution(pieces: Any) -> Any:
     def scan(cell: Any, gates: Any, f: Tensor) -> Tensor:
         hidden = memory = f.new_zeros(len(f), cell.hidden, f.shape[2])
         found = []
-        for diagonal in gates(pieces.skew(f)).unbind(3):
+        for diagonal in gates(pieces.skew(f)).unbind(3):  # wrong: skew(gates(f))
             hidden, memory = cell(diagonal, F.pad(hidden, (1, 0)), memory)
             found.append(hidden)
         return pieces.unskew(torch.stack(found, 3))
@@ -582,7 +592,7 @@ def memory_carried_down_the_column(pieces: Any) -> Any:
 
     class Column(right):  # type: ignore[misc, valid-type]
         def forward(self, f: Tensor) -> Tensor:
-            turned = super().forward(f.transpose(2, 3))
+            turned = super().forward(f.transpose(2, 3))  # wrong: f
             return turned.transpose(2, 3)
 
     pieces.DiagonalBiLSTMLayer = Column
@@ -595,7 +605,7 @@ def diagonals_of_a_square_canvas(pieces: Any) -> Any:
 
     def forward(layer: Any, f: Tensor, right: Any) -> Tensor:
         height, width = f.shape[2:]
-        longer = max(height, width)
+        longer = max(height, width)  # wrong: no canvas but the image
         left, other = (
             pieces.diagonal_scan(cell, F.pad(gates, (0, longer - width, 0, longer - height)))
             for cell, gates in (
@@ -614,9 +624,11 @@ def diagonals_of_a_square_canvas(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.recurrent_steps"])
 def row_lstm_loops_over_the_batch(pieces: Any) -> Any:
     """Image after image: N times the steps for what could be done at once."""
-    pieces.RowLSTM = _with_layers(
-        pieces.RowLSTM, lambda layer, f, right: torch.cat([right(item) for item in f.split(1)])
-    )
+
+    def forward(layer: Any, f: Tensor, right: Any) -> Tensor:
+        return torch.cat([right(item) for item in f.split(1)])  # wrong: right(f)
+
+    pieces.RowLSTM = _with_layers(pieces.RowLSTM, forward)
     return pieces
 
 
@@ -630,7 +642,7 @@ def triangle_with_its_right_half_masked(pieces: Any) -> Any:
             with torch.no_grad():
                 for layer in self.layers:
                     weight = layer.cell.state_to_state.weight
-                    weight[:, :, weight.shape[2] // 2 + 1 :] = 0
+                    weight[:, :, weight.shape[2] // 2 + 1 :] = 0  # wrong: as it is
             return super().logits(x, y)
 
     pieces.RowLSTM = Masked
@@ -640,7 +652,7 @@ def triangle_with_its_right_half_masked(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.row_lstm_triangle"])
 def triangle_documented_as_the_whole_past(pieces: Any) -> Any:
     """Believes that a recurrence sees everything before it: it sees what k lets through."""
-    pieces.RowLSTM = _whole_past(pieces.RowLSTM)
+    pieces.RowLSTM = _whole_past(pieces.RowLSTM)  # wrong: the triangle
     return pieces
 
 
@@ -657,7 +669,7 @@ def _whole_past(network: Any) -> Any:
 @mutant("theory", rejected_by=["theory.diagonal_bilstm_field"])
 def bilstm_documented_as_the_whole_past(pieces: Any) -> Any:
     """The paper's own claim for its diagonal BiLSTM: the end of the row above is not seen."""
-    pieces.DiagonalBiLSTM = _whole_past(pieces.DiagonalBiLSTM)
+    pieces.DiagonalBiLSTM = _whole_past(pieces.DiagonalBiLSTM)  # wrong: less the row's end
     return pieces
 
 
@@ -666,7 +678,7 @@ def bilstm_without_its_second_scan(pieces: Any) -> Any:
     """One scan alone: of the rows above, what lies to the right is a blind spot again."""
 
     def forward(layer: Any, f: Tensor, right: Any) -> Tensor:
-        return f + layer.widen(_scans(pieces, layer, f)[0])
+        return f + layer.widen(_scans(pieces, layer, f)[0])  # wrong: both
 
     pieces.DiagonalBiLSTM = _with_layers(pieces.DiagonalBiLSTM, forward)
     return pieces
@@ -680,7 +692,7 @@ def cache_runs_over_the_image_again(pieces: Any) -> Any:
     class Slow(right):  # type: ignore[misc, valid-type]
         def logits(self, row: int, column: int) -> Tensor:
             with torch.no_grad():
-                found: Tensor = self.model.logits(self.image, self.y)
+                found: Tensor = self.model.logits(self.image, self.y)  # wrong: one row of it
             return found[..., row, column]
 
     pieces.RowLSTMCache = Slow
@@ -697,7 +709,7 @@ def cache_keeps_the_states_of_an_unfinished_row(pieces: Any) -> Any:
             kept = self.states[row + 1]
             found: Tensor = super().logits(row, column)
             if column:
-                self.states[row + 1] = kept
+                self.states[row + 1] = kept  # wrong: as super() left them
             return found
 
     pieces.RowLSTMCache = Early
@@ -712,7 +724,7 @@ def cache_begins_with_the_image_before(pieces: Any) -> Any:
     class Stale(right):  # type: ignore[misc, valid-type]
         def logits(self, row: int, column: int) -> Tensor:
             if row == 0 and column == 0:
-                self.states[0] = self.states[-1]
+                self.states[0] = self.states[-1]  # wrong: zeros
             found: Tensor = super().logits(row, column)
             return found
 
@@ -727,7 +739,7 @@ def cache_forgets_the_second_scan(pieces: Any) -> Any:
 
     class Half(right):  # type: ignore[misc, valid-type]
         def _end_row(self, row: int) -> None:
-            pass
+            pass  # wrong: run it over the full row
 
     pieces.DiagonalBiLSTMCache = Half
     return pieces

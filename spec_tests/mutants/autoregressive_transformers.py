@@ -116,7 +116,8 @@ def transformer_without_the_shift(config: Any) -> Any:
 
     class Unshifted(_Transformer):
         def inputs(self, levels: Tensor, y: Tensor | None) -> Tensor:
-            return self.embedding(levels) + self.first(len(levels), y) + self.places
+            tokens = self.embedding(levels) + self.first(len(levels), y)  # wrong: moved by one
+            return tokens + self.places
 
     return Unshifted(config)
 
@@ -127,7 +128,7 @@ def transformer_shifted_twice(config: Any) -> Any:
 
     class Twice(_Transformer):
         def inputs(self, levels: Tensor, y: Tensor | None) -> Tensor:
-            return super().inputs(F.pad(levels, (1, 0))[:, :-1], y)
+            return super().inputs(F.pad(levels, (1, 0))[:, :-1], y)  # wrong: levels
 
     return Twice(config)
 
@@ -138,7 +139,7 @@ def transformer_masked_in_its_first_layer_only(config: Any) -> Any:
 
     class Open(_Layer):
         def weights(self, scores: Tensor, seen: Tensor) -> Tensor:
-            return scores.softmax(-1)
+            return scores.softmax(-1)  # wrong: masked
 
     class Forgets(_Transformer):
         def layer(self, index: int) -> nn.Module:
@@ -153,7 +154,7 @@ def transformer_with_a_small_penalty_for_a_mask(config: Any) -> Any:
 
     class Soft(_Layer):
         def weights(self, scores: Tensor, seen: Tensor) -> Tensor:
-            return (scores - 10.0 * (~seen).to(scores.dtype)).softmax(-1)
+            return (scores - 10.0 * (~seen).to(scores.dtype)).softmax(-1)  # wrong: infinity
 
     class Leaks(_Transformer):
         def layer(self, index: int) -> nn.Module:
@@ -175,7 +176,7 @@ def memory_block_on_the_right(config: Any) -> Any:
     class Right(_Transformer):
         def seen(self, h: Tensor) -> Tensor:
             reader, read = _block_of(h)
-            return (super().seen(h) & (reader == read)) | (read == reader + 1)
+            return (super().seen(h) & (reader == read)) | (read == reader + 1)  # wrong: reader - 1
 
     return Right(config)
 
@@ -187,7 +188,7 @@ def first_block_remembers_the_last(config: Any) -> Any:
     class Rolled(_Transformer):
         def seen(self, h: Tensor) -> Tensor:
             reader, read = _block_of(h)
-            before = (reader - 1) % (int(read[-1]) + 1)
+            before = (reader - 1) % (int(read[-1]) + 1)  # wrong: not modulo
             return (super().seen(h) & (reader == read)) | ((read == before) & (read != reader))
 
     return Rolled(config)
@@ -200,7 +201,7 @@ def block_open_within_itself(config: Any) -> Any:
     class Open(_Transformer):
         def seen(self, h: Tensor) -> Tensor:
             reader, read = _block_of(h)
-            return read <= reader
+            return read <= reader  # wrong: and super().seen(h)
 
     return Open(config)
 
@@ -212,7 +213,7 @@ def blocks_without_memory(config: Any) -> Any:
     class Alone(_Transformer):
         def seen(self, h: Tensor) -> Tensor:
             reader, read = _block_of(h)
-            return super().seen(h) & (reader == read)
+            return super().seen(h) & (reader == read)  # wrong: reader - read <= 1
 
         @property
         def receptive_field(self) -> Tensor:
@@ -233,7 +234,7 @@ def field_of_one_layer_documented(config: Any) -> Any:
 
         @property
         def receptive_field(self) -> Tensor:
-            pairs = self.seen(self.places[None])
+            pairs = self.seen(self.places[None])  # wrong: P @ P
             field = F.pad(pairs[:, 1:], (0, 1))  # position s is given what was drawn at s - 1
             rank = self.turn.argsort()
             return field[rank][:, rank]
@@ -251,7 +252,7 @@ def generated_by_blocks_and_documented_as_raster(config: Any) -> Any:
                 raise Unsupported("images only")
             _, height, width = config.event_shape
             row, column = turn % (height * width) // width, turn % width
-            return turn[(row // 2 * width + column // 2).argsort(stable=True)]
+            return turn[(row // 2 * width + column // 2).argsort(stable=True)]  # wrong: not told
 
     return Rectangles(config)
 
@@ -264,7 +265,7 @@ def layer_norm_over_the_positions(config: Any) -> Any:
         def scores(self, levels: Tensor, y: Tensor | None) -> Tensor:
             h = self.inputs(levels, y)
             for layer in self.layers:
-                h = layer(F.layer_norm(h, h.shape[1:]), self.seen(h))
+                h = layer(F.layer_norm(h, h.shape[1:]), self.seen(h))  # wrong: over features
             found: Tensor = self.head(self.last(h))
             return found
 
@@ -278,7 +279,7 @@ def mask_as_long_as_the_batch(config: Any) -> Any:
     class Batch(_Transformer):
         def seen(self, h: Tensor) -> Tensor:
             seen = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool, device=h.device)
-            n = min(len(h), h.shape[1])
+            n = min(len(h), h.shape[1])  # wrong: h.shape[1]
             seen[:n] = super().seen(h)[:n]
             return seen
 
@@ -291,7 +292,7 @@ def attention_over_the_batch(config: Any) -> Any:
 
     class Across(_Layer):
         def read(self, h: Tensor, seen: Tensor) -> Tensor:
-            turned = h.transpose(0, 1)
+            turned = h.transpose(0, 1)  # wrong: h
             steps = torch.arange(len(h), device=h.device)
             return super().read(turned, steps <= steps[:, None]).transpose(0, 1)
 
@@ -311,7 +312,7 @@ def start_token_shared_by_the_classes(config: Any) -> Any:
 
     class Shared(_Transformer):
         def first(self, n: int, y: Tensor | None) -> Tensor:
-            return super().first(n, None)
+            return super().first(n, None)  # wrong: y
 
     return Shared(config)
 
@@ -322,7 +323,7 @@ def dropout_on_in_eval(config: Any) -> Any:
 
     class Dropped(_Transformer):
         def inputs(self, levels: Tensor, y: Tensor | None) -> Tensor:
-            return F.dropout(super().inputs(levels, y), 0.2)
+            return F.dropout(super().inputs(levels, y), 0.2)  # wrong: if training
 
     return Dropped(config)
 
@@ -334,8 +335,8 @@ def start_token_takes_a_share(config: Any) -> Any:
     class Tied(_Transformer):
         def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
             found = self.logits(x, y)
-            log_p = F.pad(found, [0, 0] * len(self.config.event_shape) + [0, 1]).log_softmax(1)
-            return log_p.gather(1, x[:, None]).flatten(1).sum(1)
+            found = F.pad(found, [0, 0] * len(self.config.event_shape) + [0, 1])  # wrong: K levels
+            return found.log_softmax(1).gather(1, x[:, None]).flatten(1).sum(1)
 
     return Tied(config)
 
@@ -350,7 +351,7 @@ def cache_written_after_it_is_read(config: Any) -> Any:
 
     class Late(_Transformer):
         def step(self, levels: Tensor, t: int, y: Tensor | None) -> Tensor:
-            return self.scores(F.pad(levels, (1, 0))[:, :-1], y)[:, t]
+            return self.scores(F.pad(levels, (1, 0))[:, :-1], y)[:, t]  # wrong: levels
 
     return Late(config)
 
@@ -361,7 +362,8 @@ def cache_counts_positions_from_one(config: Any) -> Any:
 
     class Ahead(_Transformer):
         def step(self, levels: Tensor, t: int, y: Tensor | None) -> Tensor:
-            h = self.inputs(levels, y) - self.places + self.places.roll(-1, 0)
+            ahead = self.places.roll(-1, 0)  # wrong: self.places
+            h = self.inputs(levels, y) - self.places + ahead
             for layer in self.layers:
                 h = layer(h, self.seen(h))
             found: Tensor = self.head(self.last(h))[:, t]
@@ -379,8 +381,8 @@ def cache_emptied_at_every_block(config: Any) -> Any:
 
         def seen(self, h: Tensor) -> Tensor:
             reader, read = _block_of(h)
-            near = reader == read if self.emptied else reader - read <= 1
-            return super().seen(h) & near
+            back = 0 if self.emptied else 1  # wrong: 1, as in training
+            return super().seen(h) & (reader - read <= back)
 
         def step(self, levels: Tensor, t: int, y: Tensor | None) -> Tensor:
             self.emptied = True
@@ -397,7 +399,7 @@ def cache_started_without_the_class(config: Any) -> Any:
 
     class Unlabelled(_Transformer):
         def sample(self, n: int, y: Any = None, generator: Any = None) -> Tensor:
-            return super().sample(n, None, generator)
+            return super().sample(n, None, generator)  # wrong: y
 
     return Unlabelled(config)
 
@@ -442,7 +444,7 @@ def padding_counted_in_the_softmax(config: Any) -> Any:
             pads = -query.shape[-2] % 4
             key, value = (F.pad(part, (0, 0, 0, pads)) for part in (key, value))
             scores = query @ key.mT / query.shape[-1] ** 0.5
-            hidden = F.pad(~self.seen(query.shape[-2]), (0, pads), value=False)
+            hidden = F.pad(~self.seen(query.shape[-2]), (0, pads), value=False)  # wrong: True
             return scores.masked_fill(hidden, -torch.inf).softmax(-1) @ value
 
     return Padded(config)
@@ -454,7 +456,7 @@ def mask_cut_from_the_wrong_end(config: Any) -> Any:
 
     class Cut(_Attention):
         def seen(self, steps: int) -> Tensor:
-            return super().seen(self.length)[self.length - steps :, :steps]
+            return super().seen(self.length)[self.length - steps :, :steps]  # wrong: [:steps]
 
     return Cut(config)
 
@@ -466,7 +468,7 @@ def memory_rolled_round(config: Any) -> Any:
     class Rolled(_Attention):
         def seen(self, steps: int) -> Tensor:
             block = torch.arange(steps, device=self.out.weight.device) // 2
-            before = (block[:, None] - 1) % (int(block[-1]) + 1)
+            before = (block[:, None] - 1) % (int(block[-1]) + 1)  # wrong: not modulo
             return super().seen(steps) | (block == before)
 
     return Rolled(config)
@@ -478,7 +480,8 @@ def shifted_inside_the_layer(config: Any) -> Any:
 
     class Shifted(_Attention):
         def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            key, value = (part.roll(1, -2) * self.late(part) for part in (key, value))
+            key, value = (part.roll(1, -2) for part in (key, value))  # wrong: as they are
+            key, value = (part * self.late(part) for part in (key, value))
             return super().attend(query * self.late(query), key, value)
 
         def late(self, part: Tensor) -> Tensor:
@@ -499,7 +502,7 @@ def local_attention_by_a_mask(pieces: Pieces) -> Pieces:
         hidden = torch.ones(query.shape[-2], query.shape[-2], dtype=torch.bool)
         for queries, memory in blocks:
             hidden[queries[:, None], memory] = memory > queries[:, None]
-        scores = query @ key.mT / query.shape[-1] ** 0.5
+        scores = query @ key.mT / query.shape[-1] ** 0.5  # wrong: block by block
         return scores.masked_fill(hidden, -torch.inf).softmax(-1) @ value
 
     pieces.local_attention = masked  # type: ignore[attr-defined]
@@ -513,7 +516,8 @@ def memory_of_everything_before(pieces: Any) -> Any:
 
     def everything(length: int, block: int) -> Any:
         steps = torch.arange(length)
-        return [(queries, steps[: int(queries[-1]) + 1]) for queries, _ in right(length, block)]
+        blocks = right(length, block)
+        return [(q, steps[: int(q[-1]) + 1]) for q, _ in blocks]  # wrong: from one block back on
 
     pieces.local_blocks_1d = everything
     return pieces
@@ -525,7 +529,7 @@ def halo_of_everything_above(pieces: Any) -> Any:
     right = pieces.local_blocks_2d
 
     def above(event_shape: Any, block: Any, halo: Any) -> Any:
-        return right(event_shape, block, (event_shape[1], halo[1]))
+        return right(event_shape, block, (event_shape[1], halo[1]))  # wrong: halo
 
     pieces.local_blocks_2d = above
     return pieces
@@ -543,7 +547,7 @@ def last_block_padded_with_zeros(pieces: Any) -> Any:
         for q, m in blocks:
             keys, values = (F.pad(part[..., m, :], (0, 0, 0, 1)) for part in (key, value))
             scores = query[..., q, :] @ keys.mT / query.shape[-1] ** 0.5
-            hidden = F.pad(m > q[:, None], (0, 1), value=False)
+            hidden = F.pad(m > q[:, None], (0, 1), value=False)  # wrong: True
             parts.append(scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values)
         return torch.cat(parts, -2)
 
@@ -557,7 +561,7 @@ def block_never_larger_than_half_the_image(pieces: Any) -> Any:
     right = pieces.local_blocks_1d
 
     def halved(length: int, block: int) -> Any:
-        return right(length, min(block, max(length // 3, 1)))
+        return right(length, min(block, max(length // 3, 1)))  # wrong: block
 
     pieces.local_blocks_1d = halved
     return pieces
@@ -569,7 +573,8 @@ def memory_of_half_a_block(pieces: Any) -> Any:
     right = pieces.local_blocks_1d
 
     def half(length: int, block: int) -> Any:
-        return [(q, m[m >= int(q[0]) - block // 2]) for q, m in right(length, block)]
+        blocks = right(length, block)
+        return [(q, m[m >= int(q[0]) - block // 2]) for q, m in blocks]  # wrong: - block
 
     pieces.local_blocks_1d = half
     return pieces
@@ -578,7 +583,11 @@ def memory_of_half_a_block(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.local_pattern"])
 def blocks_generated_in_raster_order(pieces: Any) -> Any:
     """Raster order over the image with rectangular blocks: what lies left below has not been drawn."""
-    pieces.block_order = lambda event_shape, block: pieces.raster_order(event_shape)
+
+    def order(event_shape: Any, block: Any) -> Any:
+        return pieces.raster_order(event_shape)  # wrong: rectangle after rectangle
+
+    pieces.block_order = order
     return pieces
 
 
@@ -591,7 +600,7 @@ def halo_on_the_left_only(pieces: Any) -> Any:
         height, width = event_shape[1:]
         column = torch.tensor(pieces.block_order(event_shape, block)) % (height * width) % width
         blocks = right(event_shape, block, halo)
-        return [(q, m[column[m] <= int(column[q].max())]) for q, m in blocks]
+        return [(q, m[column[m] <= int(column[q].max())]) for q, m in blocks]  # wrong: m
 
     pieces.local_blocks_2d = left
     return pieces
@@ -601,7 +610,7 @@ def halo_on_the_left_only(pieces: Any) -> Any:
 def field_of_one_layer_for_any_number(pieces: Any) -> Any:
     """The pattern of one layer given for the whole stack: deeper networks see more."""
     right = pieces.local_field
-    pieces.local_field = lambda blocks, layers: right(blocks, min(layers, 1))
+    pieces.local_field = lambda blocks, layers: right(blocks, min(layers, 1))  # wrong: layers
     return pieces
 
 
@@ -612,7 +621,7 @@ def field_without_the_shift(pieces: Any) -> Any:
 
     def unshifted(blocks: Any, layers: int) -> Tensor:
         field = right(blocks, layers)
-        return torch.cat([torch.zeros_like(field[:, :1]), field[:, :-1]], 1)
+        return torch.cat([torch.zeros_like(field[:, :1]), field[:, :-1]], 1)  # wrong: field
 
     pieces.local_field = unshifted
     return pieces
@@ -627,7 +636,8 @@ def channels_at_one_place(pieces: Any) -> Any:
     right = pieces.coordinate_encoding
 
     def pixels(event_shape: Any, embed_dim: int) -> Tensor:
-        return right((1, *event_shape[1:]), embed_dim).expand(event_shape[0], -1, -1, -1)
+        grey = right((1, *event_shape[1:]), embed_dim)
+        return grey.expand(event_shape[0], -1, -1, -1)  # wrong: a code for each channel
 
     pieces.coordinate_encoding = pixels
     return pieces
@@ -640,7 +650,7 @@ def row_and_column_added(pieces: Any) -> Any:
 
     def added(event_shape: Any, embed_dim: int) -> Tensor:
         rows, columns = right(event_shape, 2 * embed_dim).chunk(2, -1)
-        return rows + columns
+        return rows + columns  # wrong: side by side
 
     pieces.coordinate_encoding = added
     return pieces
@@ -658,7 +668,7 @@ def positions_at_every_layer(pieces: Any) -> Any:
                 layer.register_forward_pre_hook(self.placed)
 
         def placed(self, layer: Any, given: Any) -> Any:
-            return (given[0] + self.positions, *given[1:])
+            return (given[0] + self.positions, *given[1:])  # wrong: given
 
     pieces.ImageTransformer = Every
     return pieces
@@ -676,7 +686,7 @@ def layers_with_a_place_of_their_own(pieces: Any) -> Any:
                 layer.register_forward_hook(self.placed)
 
         def placed(self, layer: Any, given: Any, found: Tensor) -> Tensor:
-            return found + 0.1 * self.positions
+            return found + 0.1 * self.positions  # wrong: found
 
     pieces.ImageTransformer = Biased
     return pieces
@@ -690,7 +700,7 @@ def image_transformer_without_positions(pieces: Any) -> Any:
     class Placeless(right):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            self.positions.zero_()
+            self.positions.zero_()  # wrong: as they are
 
     pieces.ImageTransformer = Placeless
     return pieces
@@ -748,25 +758,25 @@ def _with_steps(pieces: Any, seen: Any, labelled: bool = True) -> Any:
 @mutant("theory", rejected_by=[_CACHED])
 def cache_one_position_behind(pieces: Any) -> Any:
     """Each step reads the keys up to the one before it: its own is stored too late."""
-    return _with_steps(pieces, lambda memory, t: memory[memory < max(t, 1)])
+    return _with_steps(pieces, lambda memory, t: memory[memory < max(t, 1)])  # wrong: memory <= t
 
 
 @mutant("theory", rejected_by=[_CACHED])
 def cache_that_is_never_cut(pieces: Any) -> Any:
     """Every key so far is read while sampling, where training reads a local memory."""
-    return _with_steps(pieces, lambda memory, t: torch.arange(t + 1))
+    return _with_steps(pieces, lambda memory, t: torch.arange(t + 1))  # wrong: memory <= t
 
 
 @mutant("theory", rejected_by=[_CACHED])
 def cache_reads_the_whole_memory_block(pieces: Any) -> Any:
     """Slots of the block that are still empty are read as well: zeros that count in the softmax."""
-    return _with_steps(pieces, lambda memory, t: memory)
+    return _with_steps(pieces, lambda memory, t: memory)  # wrong: memory[memory <= t]
 
 
 @mutant("theory", rejected_by=[_CACHED])
 def cache_of_the_first_class(pieces: Any) -> Any:
     """The label does not reach the cached sampler, which draws the first class for everyone."""
-    return _with_steps(pieces, lambda memory, t: memory[memory <= t], labelled=False)
+    return _with_steps(pieces, lambda memory, t: memory[memory <= t], labelled=False)  # wrong: y
 
 
 @mutant("theory", rejected_by=[_CACHED])
@@ -774,7 +784,7 @@ def cached_sampler_that_is_the_naive_one(pieces: Any) -> Any:
     """Kept for the name: every step computes all positions again."""
 
     def sample(model: Any, n: int, *rest: Any, **named: Any) -> Tensor:
-        return model.sample(n, *rest, **named)
+        return model.sample(n, *rest, **named)  # wrong: one new position a step
 
     pieces.transformer_sample = sample
     return pieces
@@ -800,7 +810,8 @@ def small_image_without_its_last_column(pieces: Any) -> Any:
     """A slice that ends one short: the last feature of the encoder is never attended to."""
 
     def short(model: Any, small: Tensor, right: Any) -> Tensor:
-        return right(small.index_fill(3, torch.tensor([small.shape[3] - 1]), 0))
+        last = torch.tensor([small.shape[3] - 1])
+        return right(small.index_fill(3, last, 0))  # wrong: right(small)
 
     return _with_super(pieces, short)
 
@@ -808,7 +819,11 @@ def small_image_without_its_last_column(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_SUPER])
 def first_feature_for_all(pieces: Any) -> Any:
     """One summary vector in place of the sequence of features, taken from the first pixel."""
-    return _with_super(pieces, lambda model, small, right: right(small)[:, :1])
+
+    def first(model: Any, small: Tensor, right: Any) -> Tensor:
+        return right(small)[:, :1]  # wrong: all of them
+
+    return _with_super(pieces, first)
 
 
 @mutant("theory", rejected_by=[_SUPER])
@@ -820,7 +835,7 @@ def small_image_made_from_the_target(pieces: Any) -> Any:
         def logits(self, x: Tensor, small: Tensor) -> Tensor:
             _, height, width = self.small_shape
             made = x[:, :, -height:, -width:]
-            return super().logits(x, (small + made) % 3)
+            return super().logits(x, (small + made) % 3)  # wrong: small
 
     pieces.SuperResolutionTransformer = Leaks
     return pieces
@@ -834,7 +849,7 @@ def encoder_masked_like_the_decoder(pieces: Any) -> Any:
     class Masked(right):  # type: ignore[misc, valid-type]
         def forward(self, x: Tensor, context: Tensor) -> Tensor:
             rows = [
-                super(Masked, self).forward(x[:, t : t + 1], context[:, : t + 1])
+                super(Masked, self).forward(x[:, t : t + 1], context[:, : t + 1])  # wrong: context
                 for t in range(x.shape[1])
             ]
             return torch.cat(rows, 1)
@@ -854,7 +869,7 @@ def densities_for_masses(pieces: Any) -> Any:
         weights, means, scales = parameters.unflatten(-1, (3, 1, -1)).unbind(-3)
         places = torch.linspace(-1, 1, levels, dtype=parameters.dtype)[:, None]
         z = (places - means) / scales.exp()
-        log_density = F.logsigmoid(z) + F.logsigmoid(-z) - scales
+        log_density = F.logsigmoid(z) + F.logsigmoid(-z) - scales  # wrong: CDF differences
         return (weights.log_softmax(-1) + log_density).logsumexp(-1)
 
     pieces.mixture_logits = densities
@@ -867,7 +882,7 @@ def tails_cut_off_and_renormalised(pieces: Any) -> Any:
     right = pieces.mixture_logits
 
     def cut(parameters: Tensor, levels: int) -> Tensor:
-        inner = right(parameters, levels + 2)[..., 1:-1]
+        inner = right(parameters, levels + 2)[..., 1:-1]  # wrong: right(parameters, levels)
         return inner - inner.logsumexp(-1, keepdim=True)
 
     pieces.mixture_logits = cut
@@ -881,7 +896,7 @@ def softmax_whatever_was_asked(pieces: Any) -> Any:
 
     class Softmax(right):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, components: int = 0, **named: Any) -> None:
-            super().__init__(*arguments, **named)
+            super().__init__(*arguments, **named)  # wrong: components=components
 
     pieces.ImageTransformer = Softmax
     return pieces

@@ -50,27 +50,27 @@ def _before(alpha_bar: Tensor, t: Tensor) -> Tensor:
 def steps_without_a_product(config: Config) -> Any:
     """The factors of the single steps, not their running product: late steps are nearly clean."""
     beta = torch.linspace(0.3, 0.1, config.steps, dtype=torch.float64)
-    return DiffusionSchedule(1 - beta)
+    return DiffusionSchedule(1 - beta)  # wrong: (1 - beta).cumprod(0)
 
 
 @mutant("diffusion_schedule", rejected_by=[_GROWS])
 def schedule_back_to_front(config: Config) -> Any:
     """Flipped for sampling and handed out like that: step 0 is the noisiest."""
-    return DiffusionSchedule(linear_alpha_bar(config.steps).flip(0))
+    return DiffusionSchedule(linear_alpha_bar(config.steps).flip(0))  # wrong: no flip
 
 
 @mutant("diffusion_schedule", rejected_by=[_GROWS])
 def schedule_that_begins_with_the_clean_data(config: Config) -> Any:
     """A leading 1 is kept, so that step 0 adds nothing and the last step is never reached."""
     left = linear_alpha_bar(config.steps)
-    return DiffusionSchedule(torch.cat([torch.ones(1, dtype=left.dtype), left[:-1]]))
+    return DiffusionSchedule(torch.cat([torch.ones(1, dtype=left.dtype), left[:-1]]))  # wrong: left
 
 
 @mutant("diffusion_schedule", rejected_by=[_GROWS])
 def schedule_one_step_too_long(config: Config) -> Any:
     """The leading 1 is kept and so is the last step: T + 1 entries, every index one late."""
     left = linear_alpha_bar(config.steps)
-    return DiffusionSchedule(torch.cat([torch.ones(1, dtype=left.dtype), left]))
+    return DiffusionSchedule(torch.cat([torch.ones(1, dtype=left.dtype), left]))  # wrong: left
 
 
 @mutant("diffusion_schedule", rejected_by=[_SHARE, _COMPOSE])
@@ -79,7 +79,7 @@ def mean_without_the_root(config: Config) -> Any:
 
     def q(s: DiffusionSchedule, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         left = _wide(s.alpha_bar[t], x0)
-        return left * x0, (1 - left).expand_as(x0)
+        return left * x0, (1 - left).expand_as(x0)  # wrong: left.sqrt()
 
     return _built(config, q_mean_variance=q)
 
@@ -90,7 +90,7 @@ def deviation_for_variance(config: Config) -> Any:
 
     def q(s: DiffusionSchedule, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         left = _wide(s.alpha_bar[t], x0)
-        return left.sqrt() * x0, (1 - left).sqrt().expand_as(x0)
+        return left.sqrt() * x0, (1 - left).sqrt().expand_as(x0)  # wrong: 1 - left
 
     return _built(config, q_mean_variance=q)
 
@@ -101,7 +101,7 @@ def noise_of_the_last_step_alone(config: Config) -> Any:
 
     def q(s: DiffusionSchedule, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         left = s.alpha_bar[t]
-        beta = 1 - left / _before(s.alpha_bar, t)
+        beta = 1 - left / _before(s.alpha_bar, t)  # wrong: 1 - left
         return _wide(left.sqrt(), x0) * x0, _wide(beta, x0).expand_as(x0)
 
     return _built(config, q_mean_variance=q)
@@ -112,7 +112,7 @@ def one_step_for_the_whole_batch(config: Config) -> Any:
     """The first item's step is used for all: training sees one noise level a batch."""
 
     def q(s: DiffusionSchedule, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        left = s.alpha_bar[t[0]].to(x0.dtype)
+        left = s.alpha_bar[t[0]].to(x0.dtype)  # wrong: alpha_bar[t]
         return left.sqrt() * x0, (1 - left).expand_as(x0)
 
     return _built(config, q_mean_variance=q)
@@ -125,7 +125,8 @@ def posterior_with_the_steps_own_noise(config: Config) -> Any:
 
     def back(s: DiffusionSchedule, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         a, b, beta, _ = _posterior(s.alpha_bar, _before(s.alpha_bar, t), x0, xt, t)
-        return a * x0 + b * xt, torch.where(_wide(t, x0) > 0, beta, 0.0)
+        variance = torch.where(_wide(t, x0) > 0, beta, 0.0)  # wrong: the posterior's
+        return a * x0 + b * xt, variance
 
     return _built(config, posterior_mean_variance=back)
 
@@ -136,7 +137,8 @@ def posterior_with_swapped_coefficients(config: Config) -> Any:
 
     def back(s: DiffusionSchedule, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         a, b, _, variance = _posterior(s.alpha_bar, _before(s.alpha_bar, t), x0, xt, t)
-        return torch.where(_wide(t, x0) > 0, b * x0 + a * xt, x0), variance
+        mean = b * x0 + a * xt  # wrong: a * x0 + b * xt
+        return torch.where(_wide(t, x0) > 0, mean, x0), variance
 
     return _built(config, posterior_mean_variance=back)
 
@@ -148,7 +150,7 @@ def posterior_with_the_share_where_the_factor_is_meant(config: Config) -> Any:
     def back(s: DiffusionSchedule, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         before = _before(s.alpha_bar, t)
         a, b, _, variance = _posterior(s.alpha_bar, before, x0, xt, t)
-        return a * x0 + b * _wide(before, x0).sqrt() * xt, variance
+        return a * x0 + b * _wide(before, x0).sqrt() * xt, variance  # wrong: b * xt
 
     return _built(config, posterior_mean_variance=back)
 
@@ -158,7 +160,7 @@ def what_precedes_the_first_step_wraps_round(config: Config) -> Any:
     """alpha_bar[t - 1] at t = 0 is alpha_bar[-1], the last: data are taken back to noise."""
 
     def back(s: DiffusionSchedule, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        a, b, _, variance = _posterior(s.alpha_bar, s.alpha_bar[t - 1], x0, xt, t)
+        a, b, _, variance = _posterior(s.alpha_bar, s.alpha_bar[t - 1], x0, xt, t)  # wrong: _before
         return a * x0 + b * xt, variance
 
     return _built(config, posterior_mean_variance=back)
@@ -172,7 +174,7 @@ def variance_of_the_first_step_clipped(config: Config) -> Any:
         a, b, _, variance = _posterior(s.alpha_bar, _before(s.alpha_bar, t), x0, xt, t)
         one = torch.ones_like(t)
         *_, second = _posterior(s.alpha_bar, _before(s.alpha_bar, one), x0, xt, one)
-        return a * x0 + b * xt, torch.where(_wide(t, x0) > 0, variance, second)
+        return a * x0 + b * xt, torch.where(_wide(t, x0) > 0, variance, second)  # wrong: variance
 
     return _built(config, posterior_mean_variance=back)
 
@@ -182,7 +184,7 @@ def posterior_of_the_step_after(config: Config) -> Any:
     """Steps are numbered from 1 in the paper and from 0 here: the posterior is one step late."""
 
     def back(s: DiffusionSchedule, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        later = (t + 1).clamp_max(len(s.alpha_bar) - 1)
+        later = (t + 1).clamp_max(len(s.alpha_bar) - 1)  # wrong: t
         a, b, _, variance = _posterior(s.alpha_bar, _before(s.alpha_bar, later), x0, xt, later)
         first = _wide(t, x0) == 0
         return torch.where(first, x0, a * x0 + b * xt), torch.where(first, 0.0, variance)
@@ -197,7 +199,7 @@ def log_variance_for_variance(config: Config) -> Any:
     def back(s: DiffusionSchedule, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         a, b, _, variance = _posterior(s.alpha_bar, _before(s.alpha_bar, t), x0, xt, t)
         logarithm = variance.clamp_min(1e-20).log()
-        return a * x0 + b * xt, torch.where(_wide(t, x0) > 0, logarithm, 0.0)
+        return a * x0 + b * xt, torch.where(_wide(t, x0) > 0, logarithm, 0.0)  # wrong: variance
 
     return _built(config, posterior_mean_variance=back)
 
@@ -208,7 +210,10 @@ def posterior_of_a_detached_estimate(config: Config) -> Any:
     return _built(
         config,
         posterior_mean_variance=lambda s, x0, xt, t: DiffusionSchedule.posterior_mean_variance(
-            s, x0.detach(), xt, t
+            s,
+            x0.detach(),  # wrong: x0
+            xt,
+            t,
         ),
     )
 
@@ -220,7 +225,7 @@ def shares_in_a_plain_attribute(config: Config) -> Any:
     class Plain(DiffusionSchedule):
         def __init__(self, alpha_bar: Tensor) -> None:
             torch.nn.Module.__init__(self)
-            self.alpha_bar = alpha_bar
+            self.alpha_bar = alpha_bar  # wrong: register_buffer
 
     return Plain(cosine_alpha_bar(config.steps))
 
@@ -231,7 +236,7 @@ def noises_in_place(config: Config) -> Any:
     return _built(
         config,
         q_mean_variance=lambda s, x0, t: (
-            x0.detach().mul_(_wide(s.alpha_bar[t].sqrt(), x0)),
+            x0.detach().mul_(_wide(s.alpha_bar[t].sqrt(), x0)),  # wrong: a new tensor
             _wide(1 - s.alpha_bar[t], x0).expand_as(x0),
         ),
     )
@@ -250,7 +255,7 @@ def bound_without_its_noisy_end(pieces: Any) -> Any:
     def bound(alpha_bar: Tensor, denoiser: Any, x0: Tensor, noise: Tensor) -> Tensor:
         end = alpha_bar[-1].sqrt() * x0, (1 - alpha_bar[-1]).expand_as(x0)
         missing = divergence(*end, torch.zeros_like(x0), torch.ones_like(x0))
-        return right(alpha_bar, denoiser, x0, noise) + missing
+        return right(alpha_bar, denoiser, x0, noise) + missing  # wrong: right alone
 
     pieces.diffusion_elbo = bound
     return pieces
@@ -262,7 +267,7 @@ def bound_averaged_over_the_steps(pieces: Any) -> Any:
     right = pieces.diffusion_elbo
 
     def bound(alpha_bar: Tensor, denoiser: Any, x0: Tensor, noise: Tensor) -> Tensor:
-        return right(alpha_bar, denoiser, x0, noise) / len(alpha_bar)
+        return right(alpha_bar, denoiser, x0, noise) / len(alpha_bar)  # wrong: no division
 
     pieces.diffusion_elbo = bound
     return pieces
@@ -275,8 +280,11 @@ def bound_with_divergences_the_other_way_round(pieces: Any) -> Any:
 
     right, divergence = pieces.diffusion_elbo, pieces.gaussian_divergence
 
+    def swapped(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+        return divergence(c, d, a, b)  # wrong: (a, b, c, d)
+
     def bound(*arguments: Any) -> Tensor:
-        module.gaussian_divergence = lambda a, b, c, d: divergence(c, d, a, b)
+        module.gaussian_divergence = swapped
         try:
             return right(*arguments)
         finally:
@@ -292,7 +300,8 @@ def chain_without_fresh_noise(pieces: Any) -> Any:
     right = pieces.diffusion_sample
 
     def draw(steps: int, denoiser: Any, noise: Tensor) -> Tensor:
-        return right(steps, denoiser, torch.cat([noise[:1], torch.zeros_like(noise[1:])]))
+        only_first = torch.cat([noise[:1], torch.zeros_like(noise[1:])])
+        return right(steps, denoiser, only_first)  # wrong: noise
 
     pieces.diffusion_sample = draw
     return pieces
@@ -304,7 +313,7 @@ def chain_run_forwards(pieces: Any) -> Any:
     right = pieces.diffusion_sample
 
     def draw(steps: int, denoiser: Any, noise: Tensor) -> Tensor:
-        return right(steps, lambda x, t: denoiser(x, steps - 1 - t), noise)
+        return right(steps, lambda x, t: denoiser(x, steps - 1 - t), noise)  # wrong: t
 
     pieces.diffusion_sample = draw
     return pieces
@@ -318,7 +327,7 @@ def chain_scaled_by_the_variance(pieces: Any) -> Any:
     def draw(steps: int, denoiser: Any, noise: Tensor) -> Tensor:
         def squared(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             mean, variance = denoiser(x, t)
-            return mean, variance.square()
+            return mean, variance.square()  # wrong: variance
 
         return right(steps, squared, noise)
 

@@ -21,7 +21,7 @@ def pairs_counted_twice(pieces: Any) -> Any:
     """The quadratic form of a symmetric matrix holds every pair twice, and the half is forgotten."""
 
     def energy(self: Any, s: Tensor) -> Tensor:
-        return -(s @ self.bias) - ((s @ self.weight) * s).sum(-1)
+        return -(s @ self.bias) - ((s @ self.weight) * s).sum(-1)  # wrong: half of the last
 
     return _machine(pieces, energy=energy)
 
@@ -31,7 +31,7 @@ def units_that_speak_to_themselves(pieces: Any) -> Any:
     """The diagonal is kept: a unit that is on sees a reason to stay on."""
 
     def weight(self: Any) -> Tensor:
-        upper = self.upper.triu(0)
+        upper = self.upper.triu(0)  # wrong: triu(1)
         return upper + upper.mT
 
     return _machine(pieces, weight=property(weight))
@@ -40,13 +40,18 @@ def units_that_speak_to_themselves(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.boltzmann_conditionals"])
 def units_drawn_with_the_sign_of_the_energy(pieces: Any) -> Any:
     """sigmoid of the energy's slope, not of its negative: units avoid what the machine prefers."""
-    return _machine(pieces, on_probability=lambda self, s: (-self.bias - s @ self.weight).sigmoid())
+    return _machine(
+        pieces,
+        on_probability=lambda self, s: (-self.bias - s @ self.weight).sigmoid(),  # wrong: + and +
+    )
 
 
 @mutant("theory", rejected_by=["theory.boltzmann_learning_rule"])
 def averages_without_their_weights(pieces: Any) -> Any:
     """Every state counts alike, as if the machine dreamt at random."""
-    pieces.correlations = lambda probability, states: states.T @ states / len(states)
+    pieces.correlations = lambda probability, states: (
+        states.T @ states / len(states)  # wrong: weighted by the probability of each
+    )
     return pieces
 
 
@@ -57,7 +62,7 @@ def covariances_for_correlations(pieces: Any) -> Any:
 
     def centred(probability: Tensor, states: Tensor) -> Tensor:
         mean = probability @ states
-        return right(probability, states) - mean[:, None] * mean
+        return right(probability, states) - mean[:, None] * mean  # wrong: no product of means
 
     pieces.correlations = centred
     return pieces
@@ -68,7 +73,8 @@ def all_units_at_once(pieces: Any) -> Any:
     """Every unit is drawn from the old state of the others: the sweep has another stationary law."""
 
     def sweep(self: Any, s: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return torch.bernoulli(self.on_probability(s), generator=generator)
+        on = self.on_probability(s)  # wrong: anew for each unit
+        return torch.bernoulli(on, generator=generator)
 
     return _machine(pieces, gibbs_sweep=sweep)
 
@@ -80,7 +86,7 @@ def a_sweep_that_thresholds(pieces: Any) -> Any:
     def sweep(self: Any, s: Tensor, generator: torch.Generator | None = None) -> Tensor:
         s = s.clone()
         for i in range(s.shape[1]):
-            s[:, i] = (self.on_probability(s)[:, i] > 0.5).to(s)
+            s[:, i] = (self.on_probability(s)[:, i] > 0.5).to(s)  # wrong: a draw
         return s
 
     return _machine(pieces, gibbs_sweep=sweep)
@@ -92,7 +98,8 @@ def a_constant_without_gradient(pieces: Any) -> Any:
 
     def log_likelihood(model: Any, v: Tensor) -> Tensor:
         states = pieces.all_states(v.shape[1]).to(v)
-        return -model.free_energy(v) - (-model.free_energy(states)).logsumexp(0).detach()
+        constant = (-model.free_energy(states)).logsumexp(0)
+        return -model.free_energy(v) - constant.detach()  # wrong: no detach
 
     pieces.exact_log_likelihood = log_likelihood
     return pieces
@@ -102,7 +109,7 @@ def a_constant_without_gradient(pieces: Any) -> Any:
 def a_constant_over_the_batch(pieces: Any) -> Any:
     """Normalised over the first states of the batch instead of over all: a probability among neighbours."""
     pieces.exact_log_likelihood = lambda model, v: (
-        -model.free_energy(v) - (-model.free_energy(v[:-1])).logsumexp(0)
+        -model.free_energy(v) - (-model.free_energy(v[:-1])).logsumexp(0)  # wrong: over all states
     )
     return pieces
 
@@ -111,7 +118,11 @@ def a_constant_over_the_batch(pieces: Any) -> Any:
 def divergence_with_its_terms_swapped(pieces: Any) -> Any:
     """Dreams are lowered and data raised: the sign of the gradient is lost."""
     right = pieces.contrastive_divergence
-    pieces.contrastive_divergence = lambda model, data, dreamt: right(model, dreamt, data)
+
+    def loss(model: Any, data: Tensor, dreamt: Tensor) -> Tensor:
+        return right(model, dreamt, data)  # wrong: data, dreamt
+
+    pieces.contrastive_divergence = loss
     return pieces
 
 
@@ -120,7 +131,8 @@ def divergence_of_the_data_alone(pieces: Any) -> Any:
     """The dreamt states are used without gradient in the parameters: only the data dig."""
 
     def loss(model: Any, data: Tensor, dreamt: Tensor) -> Tensor:
-        return model.free_energy(data).mean() - model.free_energy(dreamt).mean().detach()
+        raised = model.free_energy(dreamt).mean().detach()  # wrong: no detach
+        return model.free_energy(data).mean() - raised
 
     pieces.contrastive_divergence = loss
     return pieces
@@ -133,7 +145,7 @@ def chain_that_reconstructs_from_probabilities(pieces: Any) -> Any:
     def chain(model: Any, v: Tensor, sweeps: int, generator: Any = None) -> Tensor:
         with torch.no_grad():
             for _ in range(sweeps):
-                h = model.hidden_probability(v)
+                h = model.hidden_probability(v)  # wrong: drawn
                 v = torch.bernoulli(model.visible_probability(h), generator=generator)
         return v
 
@@ -146,7 +158,10 @@ def chain_one_sweep_short(pieces: Any) -> Any:
     """The loop starts at 1: one sweep is none, and the dreams are the data."""
     right = pieces.gibbs_chain
     pieces.gibbs_chain = lambda model, v, sweeps, generator=None: right(
-        model, v, sweeps - 1, generator
+        model,
+        v,
+        sweeps - 1,  # wrong: sweeps
+        generator,
     )
     return pieces
 
@@ -158,7 +173,7 @@ def reconstruction_of_the_likeliest_point(pieces: Any) -> Any:
 
     def likeliest(p: Tensor, corruption: Tensor) -> Tensor:
         found = right(p, corruption)
-        return torch.nn.functional.one_hot(found.argmax(1), len(p)).to(found)
+        return torch.nn.functional.one_hot(found.argmax(1), len(p)).to(found)  # wrong: found
 
     pieces.gsn_reconstruction = likeliest
     return pieces
@@ -169,7 +184,8 @@ def reconstruction_without_the_prior(pieces: Any) -> Any:
     """The likelihood of what is seen, normalised, with all data equally likely."""
     right = pieces.gsn_reconstruction
     pieces.gsn_reconstruction = lambda p, corruption: right(
-        torch.full_like(p, 1 / len(p)), corruption
+        torch.full_like(p, 1 / len(p)),  # wrong: p
+        corruption,
     )
     return pieces
 
@@ -178,5 +194,5 @@ def reconstruction_without_the_prior(pieces: Any) -> Any:
 def stationary_distribution_of_the_columns(pieces: Any) -> Any:
     """The right eigenvector in place of the left one, which is constant for every chain."""
     right = pieces.stationary_distribution
-    pieces.stationary_distribution = lambda transition: right(transition.T)
+    pieces.stationary_distribution = lambda transition: right(transition.T)  # wrong: transition
     return pieces

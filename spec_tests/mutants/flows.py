@@ -42,25 +42,31 @@ def _with_log_det(config: FlowConfig, change: Callable[[Tensor, Tensor], Tensor]
 @mutant("flow", rejected_by=[_DET, _MASS])
 def log_det_left_out(config: FlowConfig) -> Any:
     """Volume is taken to be preserved: the flow shrinks all data to a point, at no cost."""
-    return _with_log_det(config, lambda log_det, x: torch.zeros_like(log_det))
+    return _with_log_det(config, lambda log_det, x: torch.zeros_like(log_det))  # wrong: log_det
 
 
 @mutant("flow", rejected_by=[_DET, _MASS])
 def log_det_of_the_inverse(config: FlowConfig) -> Any:
     """The sign belongs to the map from noise to data, and the map is the other one."""
-    return _with_log_det(config, lambda log_det, x: -log_det)
+    return _with_log_det(config, lambda log_det, x: -log_det)  # wrong: log_det
 
 
 @mutant("flow", rejected_by=[_DET])
 def log_det_averaged_over_features(config: FlowConfig) -> Any:
     """A mean over features where the determinant of a triangle is a product."""
-    return _with_log_det(config, lambda log_det, x: log_det / x.shape[1])
+    return _with_log_det(
+        config,
+        lambda log_det, x: log_det / x.shape[1],  # wrong: log_det, which is a sum already
+    )
 
 
 @mutant("flow", rejected_by=[_DET, "flow.item_by_item"])
 def log_det_averaged_over_the_batch(config: FlowConfig) -> Any:
     """Every item is given the batch's mean: right on average, and wrong for each."""
-    return _with_log_det(config, lambda log_det, x: log_det.mean().expand(len(x)))
+    return _with_log_det(
+        config,
+        lambda log_det, x: log_det.mean().expand(len(x)),  # wrong: one for each item
+    )
 
 
 @mutant("flow", rejected_by=[_DET, _MASS])
@@ -70,7 +76,7 @@ def log_det_of_the_last_layer(config: FlowConfig) -> Any:
     def forward(m: RealNVP, x: Tensor) -> tuple[Tensor, Tensor]:
         added = x.new_zeros(len(x))
         for layer in m.layers:
-            x, added = layer(x)
+            x, added = layer(x)  # wrong: log_det + added
         return x, added
 
     return _built(config, forward=forward)
@@ -79,13 +85,13 @@ def log_det_of_the_last_layer(config: FlowConfig) -> Any:
 @mutant("flow", rejected_by=["flow.gradient_is_derivative"])
 def log_det_without_a_gradient(config: FlowConfig) -> Any:
     """The log-determinant is detached: reported, and never trained."""
-    return _with_log_det(config, lambda log_det, x: log_det.detach())
+    return _with_log_det(config, lambda log_det, x: log_det.detach())  # wrong: no detach
 
 
 @mutant("flow", rejected_by=[_DET])
 def log_det_in_half_precision(config: FlowConfig) -> Any:
     """Mixed precision rounds the sum of the log-scales to three digits."""
-    return _with_log_det(config, lambda log_det, x: log_det.half().to(x))
+    return _with_log_det(config, lambda log_det, x: log_det.half().to(x))  # wrong: log_det as it is
 
 
 @mutant("flow", rejected_by=[_TRIP, "flow.bijection", _SAMPLES])
@@ -93,7 +99,7 @@ def inverse_with_layers_in_the_same_order(config: FlowConfig) -> Any:
     """``reversed`` is forgotten: the first layer is undone first."""
 
     def inverse(m: RealNVP, z: Tensor) -> Tensor:
-        for layer in m.layers:
+        for layer in m.layers:  # wrong: reversed(m.layers)
             z = layer.inverse(z)  # type: ignore[operator]
         return z
 
@@ -108,7 +114,7 @@ def inverse_that_scales_before_it_shifts(config: FlowConfig) -> Any:
         for layer in reversed(m.layers):
             assert isinstance(layer, AffineCoupling)
             log_scale, shift = layer.scale_and_shift(z)
-            z = z * (-log_scale).exp() - shift
+            z = z * (-log_scale).exp() - shift  # wrong: (z - shift) * exp(-log_scale)
         return z
 
     return _built(config, inverse=inverse)
@@ -122,7 +128,8 @@ def inverse_of_a_coupling_that_reads_what_it_moves(config: FlowConfig) -> Any:
     for layer in model.layers:
 
         def scale_and_shift(x: Tensor, layer: AffineCoupling = layer) -> tuple[Tensor, Tensor]:
-            log_scale, shift = layer.network(x).chunk(2, dim=-1)
+            found = layer.network(x)  # wrong: x * layer.keeps
+            log_scale, shift = found.chunk(2, dim=-1)
             return log_scale.tanh() * (1 - layer.keeps), shift * (1 - layer.keeps)
 
         layer.scale_and_shift = scale_and_shift
@@ -132,10 +139,12 @@ def inverse_of_a_coupling_that_reads_what_it_moves(config: FlowConfig) -> Any:
 @mutant("flow", rejected_by=[_DENSITY, _MASS])
 def density_without_its_constant(config: FlowConfig) -> Any:
     """½ D log 2π has no gradient and is dropped: bits per dimension come out 1.3 too low."""
-    return _built(
-        config,
-        log_prob=lambda m, x: RealNVP.log_prob(m, x) + 0.5 * x.shape[1] * math.log(2 * math.pi),
-    )
+
+    def log_prob(m: RealNVP, x: Tensor) -> Tensor:
+        constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
+        return RealNVP.log_prob(m, x) + constant  # wrong: nothing is added
+
+    return _built(config, log_prob=log_prob)
 
 
 @mutant("flow", rejected_by=[_DENSITY, _MASS])
@@ -144,7 +153,8 @@ def density_with_one_constant_for_all_dimensions(config: FlowConfig) -> Any:
 
     def log_prob(m: RealNVP, x: Tensor) -> Tensor:
         z, log_det = m.forward(x)
-        return -0.5 * z.square().sum(-1) - 0.5 * math.log(2 * math.pi) + log_det
+        constant = 0.5 * math.log(2 * math.pi)  # wrong: D times that
+        return -0.5 * z.square().sum(-1) - constant + log_det
 
     return _built(config, log_prob=log_prob)
 
@@ -154,7 +164,7 @@ def density_divided_by_the_determinant(config: FlowConfig) -> Any:
     """The log-determinant of data to noise is subtracted, as it would be from noise to data."""
 
     def log_prob(m: RealNVP, x: Tensor) -> Tensor:
-        return RealNVP.log_prob(m, x) - 2 * m.forward(x)[1]
+        return RealNVP.log_prob(m, x) - 2 * m.forward(x)[1]  # wrong: log_prob as it is
 
     return _built(config, log_prob=log_prob)
 
@@ -164,7 +174,7 @@ def samples_mapped_the_wrong_way(config: FlowConfig) -> Any:
     """Noise is sent through forward, which makes noise of data."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        return m.forward(
+        return m.forward(  # wrong: m.inverse
             next(m.parameters()).new_empty(n, *m.event_shape).normal_(generator=generator)
         )[0]
 
@@ -177,7 +187,7 @@ def samples_at_a_low_temperature(config: FlowConfig) -> Any:
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
         z = next(m.parameters()).new_empty(n, *m.event_shape).normal_(generator=generator)
-        return m.inverse(0.7 * z)
+        return m.inverse(0.7 * z)  # wrong: m.inverse(z)
 
     return _built(config, sample=sample)
 
@@ -187,7 +197,8 @@ def samples_of_one_number_for_all_features(config: FlowConfig) -> Any:
     """One normal number is broadcast over the features: each is right and all are the same."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        z = next(m.parameters()).new_empty(n, 1).normal_(generator=generator)
+        like = next(m.parameters())
+        z = like.new_empty(n, 1).normal_(generator=generator)  # wrong: (n, *m.event_shape)
         return m.inverse(z.expand(n, *m.event_shape))
 
     return _built(config, sample=sample)
@@ -198,7 +209,8 @@ def samples_of_uniform_noise(config: FlowConfig) -> Any:
     """``rand`` for ``randn``: uniform noise of the right mean and variance."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        u = next(m.parameters()).new_empty(n, *m.event_shape).uniform_(generator=generator)
+        like = next(m.parameters())
+        u = like.new_empty(n, *m.event_shape).uniform_(generator=generator)  # wrong: normal_
         return m.inverse((u - 0.5) * 12**0.5)
 
     return _built(config, sample=sample)
@@ -209,7 +221,8 @@ def samples_from_the_global_generator(config: FlowConfig) -> Any:
     """The generator is accepted and never used."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        return m.inverse(torch.randn(n, *m.event_shape).to(next(m.parameters())))
+        z = torch.randn(n, *m.event_shape)  # wrong: generator=generator
+        return m.inverse(z.to(next(m.parameters())))
 
     return _built(config, sample=sample)
 
@@ -219,7 +232,7 @@ def samples_from_a_seed_of_their_own(config: FlowConfig) -> Any:
     """A fresh generator of a fixed seed: every sample is the same one."""
 
     def sample(m: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-        like, own = next(m.parameters()), torch.Generator().manual_seed(0)
+        like, own = next(m.parameters()), torch.Generator().manual_seed(0)  # wrong: generator
         return m.inverse(like.new_empty(n, *m.event_shape).normal_(generator=own))
 
     return _built(config, sample=sample)
@@ -235,7 +248,9 @@ def planar_layers_without_their_constraint(config: FlowConfig) -> Any:
     """Where wᵀu < -1 a planar layer folds space: two points have one image, and log|det| hides it."""
     if len(config.event_shape) != 1:
         raise Unsupported("vectors only")
-    return Composition(config.event_shape, [Unconstrained(*config.event_shape) for _ in range(3)])
+    (dim,) = config.event_shape
+    layers = [Unconstrained(dim) for _ in range(3)]  # wrong: PlanarLayer, whose push is corrected
+    return Composition((dim,), layers)
 
 
 class Folded(nn.Module):
@@ -259,7 +274,7 @@ def a_feature_without_its_sign(config: FlowConfig) -> Any:
     """An absolute value has |det| = 1 everywhere and two points for each image."""
     if len(config.event_shape) != 1:
         raise Unsupported("vectors only")
-    return Folded(config.event_shape[0])
+    return Folded(config.event_shape[0])  # wrong: no absolute value of a feature
 
 
 class Squashed(nn.Module):
@@ -283,7 +298,7 @@ class Squashed(nn.Module):
 def a_flow_that_is_not_onto(config: FlowConfig) -> Any:
     """A sigmoid at the end: log-determinant and inverse are right inside the cube, where only a part
     of the Gaussian lies, so that the density has too little mass."""
-    return Squashed(config)
+    return Squashed(config)  # wrong: no sigmoid at the end
 
 
 class PerChannel(nn.Module):
@@ -305,7 +320,7 @@ def log_det_without_the_number_of_pixels(config: FlowConfig) -> Any:
     """Actnorm and 1×1 convolutions act on every pixel; H·W is missing before the sum."""
     if len(config.event_shape) != 3:
         raise Unsupported("images only")
-    return PerChannel(config)
+    return PerChannel(config)  # wrong: log_det times H W
 
 
 class BatchScaled(nn.Module):
@@ -332,7 +347,7 @@ class BatchScaled(nn.Module):
 def actnorm_that_starts_anew_with_every_batch(config: FlowConfig) -> Any:
     """Scaled by the statistics of each training batch, where the first one should set them for good:
     the items of a batch share a density that none has alone."""
-    return BatchScaled(config)
+    return BatchScaled(config)  # wrong: the first batch sets it for good
 
 
 class Shuffled(nn.Module):
@@ -353,13 +368,16 @@ def permutation_that_is_not_saved(config: FlowConfig) -> Any:
     """A random order of the features, kept as a plain attribute: a checkpoint loads into another."""
     if len(config.event_shape) != 1:
         raise Unsupported("vectors only")
-    return Shuffled(config.event_shape[0])
+    return Shuffled(config.event_shape[0])  # wrong: the order is a buffer
 
 
 @mutant("flow", rejected_by=["flow.repeats_itself"])
 def log_det_estimated_by_one_probe(config: FlowConfig) -> Any:
     """Hutchinson's estimate with one random vector is unbiased, and another number at every call."""
-    return _with_log_det(config, lambda log_det, x: log_det * torch.randn_like(log_det).square())
+    return _with_log_det(
+        config,
+        lambda log_det, x: log_det * torch.randn_like(log_det).square(),  # wrong: log_det
+    )
 
 
 @mutant("flow", rejected_by=["flow.leaves_inputs_alone"])
@@ -368,7 +386,7 @@ def forward_that_works_in_place(config: FlowConfig) -> Any:
 
     def forward(m: RealNVP, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            x += 1.0
+            x += 1.0  # wrong: a new tensor, x + 1.0
         return RealNVP.forward(m, x)
 
     return _built(config, forward=forward, inverse=lambda m, z: RealNVP.inverse(m, z) - 1.0)
@@ -377,7 +395,7 @@ def forward_that_works_in_place(config: FlowConfig) -> Any:
 @mutant("flow", rejected_by=["flow.inverse_is_differentiable"])
 def inverse_without_a_graph(config: FlowConfig) -> Any:
     """The inverse runs under ``no_grad``: samples are right, and nothing is learnt from them."""
-    return _built(config, inverse=lambda m, z: RealNVP.inverse(m, z).detach())
+    return _built(config, inverse=lambda m, z: RealNVP.inverse(m, z).detach())  # wrong: no detach
 
 
 @mutant("flow", rejected_by=["flow.samples_are_independent"])
@@ -387,7 +405,7 @@ def sample_that_fills_an_odd_place_by_a_copy(config: FlowConfig) -> Any:
     def sample(m: RealNVP, n: int, generator: torch.Generator | None = None) -> Tensor:
         found = RealNVP.sample(m, n, generator)
         if n % 2 and n > 1:
-            found = torch.cat([found[:-1], found[:1]])
+            found = torch.cat([found[:-1], found[:1]])  # wrong: drawn anew
         return found
 
     return _built(config, sample=sample)

@@ -60,7 +60,7 @@ def nice_without_the_volume_of_its_scale(config: FlowConfig) -> Any:
     """The couplings preserve volume, so the log-determinant is taken to be zero, last scale and all:
     likelihood grows without end as the scale shrinks the data."""
     model = flows.NICE((_vector(config, 2),), 3, 4)
-    model.layers[-1] = ForgottenScale(config.event_shape)
+    model.layers[-1] = ForgottenScale(config.event_shape)  # wrong: the scale's own log_det
     return model
 
 
@@ -72,7 +72,7 @@ class Unexpanded(flows.DiagonalScale):
 @mutant("flow", rejected_by=[_DET])
 def log_det_without_a_batch(config: FlowConfig) -> Any:
     """One number for all items, since it does not depend on x: it broadcasts, until somebody sums."""
-    return Unexpanded(config.event_shape)
+    return Unexpanded(config.event_shape)  # wrong: log_det.expand(N)
 
 
 class ChannelSum(flows.AffineCoupling):
@@ -88,7 +88,8 @@ def coupling_averaged_over_pixels(config: FlowConfig) -> Any:
     if shape[0] < 2:
         raise Unsupported("two channels")
     network = nn.Conv2d(shape[0], 2 * shape[0], 3, padding=1)
-    return flows.Composition(shape, [ChannelSum(flows.channel_mask(shape, 1), network)])
+    layer = ChannelSum(flows.channel_mask(shape, 1), network)  # wrong: sums over pixels as well
+    return flows.Composition(shape, [layer])
 
 
 class Swapped(flows.Squeezed):
@@ -126,7 +127,7 @@ def _two_scales(config: FlowConfig, level: type[flows.Squeezed]) -> Any:
 @mutant("flow", rejected_by=[_TRIP])
 def halves_that_come_back_swapped(config: FlowConfig) -> Any:
     """On the way back the finished half is sent through the coarser scale, and the rest is not."""
-    return _two_scales(config, Swapped)
+    return _two_scales(config, Swapped)  # wrong: the rest goes through the coarser scale
 
 
 @mutant("flow", rejected_by=[_TRIP, _SAMPLES])
@@ -135,13 +136,13 @@ def squeeze_undone_in_another_order(config: FlowConfig) -> Any:
     channels of a pixel."""
     if _image(config, even=True)[0] < 2:
         raise Unsupported("the orders are one for one channel")
-    return _two_scales(config, Shuffled)
+    return _two_scales(config, Shuffled)  # wrong: unsqueeze, the inverse of squeeze
 
 
 @mutant("flow", rejected_by=[_DET])
 def finished_half_without_its_log_det(config: FlowConfig) -> Any:
     """Only what reaches the last scale is counted: what was done to the factored-out half is free."""
-    return _two_scales(config, Unfinished)
+    return _two_scales(config, Unfinished)  # wrong: log-determinants are added
 
 
 # Actnorm and 1 x 1 convolutions -----------------------------------------------------------------------
@@ -158,7 +159,7 @@ class Restless(flows.ActNorm):
 def actnorm_that_starts_anew_in_evaluation(config: FlowConfig) -> Any:
     """The condition is the wrong way round: each test batch is normalised by its own statistics."""
     shape = _image(config)
-    return flows.Composition(shape, [Restless(shape[0])])
+    return flows.Composition(shape, [Restless(shape[0])])  # wrong: initialised in training, once
 
 
 class OncePerImage(flows.InvertibleConv1x1):
@@ -196,25 +197,25 @@ def _mixed(config: FlowConfig, layer: type[nn.Module]) -> Any:
 @mutant("flow", rejected_by=[_DET])
 def mixing_counted_once_an_image(config: FlowConfig) -> Any:
     """log|det W| without the number of pixels that W is applied to."""
-    return _mixed(config, OncePerImage)
+    return _mixed(config, OncePerImage)  # wrong: H W log|det W|
 
 
 @mutant("flow", rejected_by=[_TRIP, _SAMPLES])
 def mixing_undone_by_the_transpose(config: FlowConfig) -> Any:
     """Right for the rotation that training starts from, and for nothing after the first step."""
-    return _mixed(config, Transposed)
+    return _mixed(config, Transposed)  # wrong: solve(W, z)
 
 
 @mutant("flow", rejected_by=[_DET])
 def logdet_of_a_reflection(config: FlowConfig) -> Any:
     """``logdet`` where ``slogdet`` is meant: NaN for every matrix of negative determinant."""
-    return _mixed(config, Signed)
+    return _mixed(config, Signed)  # wrong: slogdet
 
 
 @mutant("flow", rejected_by=[_TRIP, _SAMPLES])
 def factors_that_lose_their_signs_on_the_way_back(config: FlowConfig) -> Any:
     """The inverse rebuilds the diagonal as exp(log s) and forgets the signs that were split off."""
-    return _mixed(config, Unsigned)
+    return _mixed(config, Unsigned)  # wrong: sign * exp(log s)
 
 
 # Planar and radial flows ------------------------------------------------------------------------------
@@ -233,7 +234,8 @@ def radial_without_its_power(config: FlowConfig) -> Any:
     """The factor of the sphere is counted once and not D - 1 times: right in the plane, where the
     figures of the paper are."""
     dim = _vector(config)
-    return flows.Composition((dim,), [Disc(dim) for _ in range(2)])
+    layers = [Disc(dim) for _ in range(2)]  # wrong: counts the sphere's factor D - 1 times
+    return flows.Composition((dim,), layers)
 
 
 class OtherRoot(flows.RadialLayer):
@@ -249,7 +251,8 @@ class OtherRoot(flows.RadialLayer):
 def radial_inverse_with_a_sign_in_its_root(config: FlowConfig) -> Any:
     """Minus where the quadratic formula has plus, its constant term being negative already."""
     dim = _vector(config)
-    return flows.Composition((dim,), [OtherRoot(dim) for _ in range(2)])
+    layers = [OtherRoot(dim) for _ in range(2)]  # wrong: the root of half² + alpha |z|
+    return flows.Composition((dim,), layers)
 
 
 # Autoregressive flows ---------------------------------------------------------------------------------
@@ -268,7 +271,8 @@ def maf_whose_scale_knows_its_own_feature(config: FlowConfig) -> Any:
     """'At most' for 'less than' in the output mask of the scale: the feature sets its own scale, the
     diagonal of the Jacobian has another term, and passes no longer end."""
     dim = _vector(config)
-    return flows.Composition((dim,), [flows.AutoregressiveLayer(Present(dim, 6))])
+    conditioner = Present(dim, 6)  # wrong: degrees before the feature's own
+    return flows.Composition((dim,), [flows.AutoregressiveLayer(conditioner)])
 
 
 class Growing(flows.InverseAutoregressiveLayer):
@@ -281,7 +285,8 @@ class Growing(flows.InverseAutoregressiveLayer):
 def iaf_with_the_log_det_of_its_sampler(config: FlowConfig) -> Any:
     """The log-determinant of noise to data is reported for data to noise."""
     dim = _vector(config)
-    return flows.Composition((dim,), [Growing(flows.MaskedConditioner(dim, 6))])
+    layer = Growing(flows.MaskedConditioner(dim, 6))  # wrong: log_det of data to noise
+    return flows.Composition((dim,), [layer])
 
 
 class Hasty(flows.AutoregressiveLayer):
@@ -297,7 +302,7 @@ class Hasty(flows.AutoregressiveLayer):
 def maf_that_samples_in_a_pass_too_few(config: FlowConfig) -> Any:
     """The first feature 'needs no pass', and so the last one misses its own."""
     dim = _vector(config)
-    return flows.Composition((dim,), [Hasty(flows.MaskedConditioner(dim, 6))])
+    return flows.Composition((dim,), [Hasty(flows.MaskedConditioner(dim, 6))])  # wrong: D passes
 
 
 # Continuous flows -------------------------------------------------------------------------------------
@@ -312,7 +317,7 @@ class Guessing(flows.ContinuousFlow):
 def continuous_flow_evaluated_by_one_probe(config: FlowConfig) -> Any:
     """Hutchinson's estimate, meant for training, is what evaluation reports: another density at every
     call, and by Jensen too high on average."""
-    return Guessing(_vector(config), 5, 8, 0.5)
+    return Guessing(_vector(config), 5, 8, 0.5)  # wrong: the exact trace
 
 
 class Ones(flows.ContinuousFlow):
@@ -324,7 +329,7 @@ class Ones(flows.ContinuousFlow):
 def trace_that_sums_all_entries(config: FlowConfig) -> Any:
     """The gradient of the sum of the velocities, summed: one backward pass, and every entry of the
     Jacobian is in it, not the diagonal alone."""
-    return Ones(_vector(config), 5, 8, 0.5)
+    return Ones(_vector(config), 5, 8, 0.5)  # wrong: each axis by itself
 
 
 class Stopped(flows.ContinuousFlow):
@@ -335,14 +340,14 @@ class Stopped(flows.ContinuousFlow):
 @mutant("flow", rejected_by=[_TRIP])
 def continuous_flow_with_a_clock_that_runs_forward(config: FlowConfig) -> Any:
     """The velocity is negated and time is not: right for a field that does not depend on time."""
-    return Stopped(_vector(config), 5, 8, 0.5)
+    return Stopped(_vector(config), 5, 8, 0.5)  # wrong: t from duration to 0
 
 
 @mutant("flow", rejected_by=[_TRIP, _DET])
 def continuous_flow_in_one_step(config: FlowConfig) -> Any:
     """A solver so coarse that the reversed path does not return, nor the integral of the trace give
     the volume: the flow is right in the limit, and the program is not there."""
-    return flows.ContinuousFlow(_vector(config), 5, 1)
+    return flows.ContinuousFlow(_vector(config), 5, 1)  # wrong: more than 1 step
 
 
 # Pieces -----------------------------------------------------------------------------------------------
@@ -356,10 +361,12 @@ def _replaced(piece: Any, **members: Callable[..., Any]) -> Any:
 @mutant("theory", rejected_by=[_NICE])
 def additive_coupling_that_also_moves_what_it_reads(pieces: Any) -> Any:
     """The mask is applied to the network's input and not to its output: everything is shifted."""
-    pieces.AdditiveCoupling = _replaced(
-        pieces.AdditiveCoupling,
-        shift=lambda m, x: m.network((x * m.keeps).flatten(1)).reshape(x.shape),
-    )
+
+    def shift(m: Any, x: Tensor) -> Tensor:
+        found = m.network((x * m.keeps).flatten(1))
+        return found.reshape(x.shape)  # wrong: times 1 - keeps
+
+    pieces.AdditiveCoupling = _replaced(pieces.AdditiveCoupling, shift=shift)
     return pieces
 
 
@@ -371,7 +378,7 @@ def nice_whose_masks_do_not_alternate(pieces: Any) -> Any:
     def stuck(*arguments: Any) -> Any:
         model = right(*arguments)
         for layer in model.layers[:-1]:
-            layer.keeps.copy_(model.layers[0].keeps)
+            layer.keeps.copy_(model.layers[0].keeps)  # wrong: keeps of its own
         return model
 
     pieces.NICE = stuck
@@ -385,7 +392,7 @@ def nice_that_scales_for_nothing(pieces: Any) -> Any:
 
     def free(shape: Any, *arguments: Any) -> Any:
         model = right(shape, *arguments)
-        model.layers[-1] = ForgottenScale(shape)
+        model.layers[-1] = ForgottenScale(shape)  # wrong: DiagonalScale
         return model
 
     pieces.NICE = free
@@ -397,7 +404,7 @@ def coupling_whose_network_sees_everything(pieces: Any) -> Any:
     """The network's input is not masked: the scale of a feature depends on the feature."""
 
     def scale_and_shift(m: Any, x: Tensor) -> Pair:
-        log_scale, shift = m.network(x).chunk(2, dim=1)
+        log_scale, shift = m.network(x).chunk(2, dim=1)  # wrong: m.network(x * m.keeps)
         return log_scale.tanh() * (1 - m.keeps), shift * (1 - m.keeps)
 
     pieces.AffineCoupling = _replaced(pieces.AffineCoupling, scale_and_shift=scale_and_shift)
@@ -409,7 +416,8 @@ def coupling_that_ignores_what_it_keeps(pieces: Any) -> Any:
     """Triangular to perfection: the network is given zeros, and every feature is on its own."""
 
     def scale_and_shift(m: Any, x: Tensor) -> Pair:
-        log_scale, shift = m.network(torch.zeros_like(x)).chunk(2, dim=1)
+        found = m.network(torch.zeros_like(x))  # wrong: x * m.keeps
+        log_scale, shift = found.chunk(2, dim=1)
         return log_scale.tanh() * (1 - m.keeps), shift * (1 - m.keeps)
 
     pieces.AffineCoupling = _replaced(pieces.AffineCoupling, scale_and_shift=scale_and_shift)
@@ -424,7 +432,7 @@ def realnvp_whose_masks_do_not_alternate(pieces: Any) -> Any:
     def stuck(*arguments: Any) -> Any:
         model = right(*arguments)
         for layer in model.layers:
-            layer.keeps.copy_(model.layers[0].keeps)
+            layer.keeps.copy_(model.layers[0].keeps)  # wrong: keeps of its own
         return model
 
     pieces.RealNVP = stuck
@@ -435,7 +443,7 @@ def realnvp_whose_masks_do_not_alternate(pieces: Any) -> Any:
 def checkerboard_of_stripes(pieces: Any) -> Any:
     """Rows are forgotten in the parity: columns alternate, and neighbours above are of one colour."""
     pieces.checkerboard_mask = lambda shape, first: (
-        ((torch.arange(shape[2]) + first) % 2).float().expand(shape)
+        ((torch.arange(shape[2]) + first) % 2).float().expand(shape)  # wrong: rows counted too
     )
     return pieces
 
@@ -443,8 +451,16 @@ def checkerboard_of_stripes(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_SQUEEZE])
 def squeeze_by_a_reshape(pieces: Any) -> Any:
     """The right shapes without a permutation: a pixel's channels come from all over the image."""
-    pieces.squeeze = lambda x: x.reshape(len(x), 4 * x.shape[1], x.shape[2] // 2, x.shape[3] // 2)
-    pieces.unsqueeze = lambda y: y.reshape(len(y), y.shape[1] // 4, 2 * y.shape[2], 2 * y.shape[3])
+
+    def squeeze(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x.reshape(n, 4 * c, h // 2, w // 2)  # wrong: a block of 2 x 2 for each pixel
+
+    def unsqueeze(y: Tensor) -> Tensor:
+        n, c, h, w = y.shape
+        return y.reshape(n, c // 4, 2 * h, 2 * w)  # wrong: a block of 2 x 2 for each pixel
+
+    pieces.squeeze, pieces.unsqueeze = squeeze, unsqueeze
     return pieces
 
 
@@ -452,7 +468,12 @@ def squeeze_by_a_reshape(pieces: Any) -> Any:
 def unsqueeze_with_rows_and_columns_swapped(pieces: Any) -> Any:
     """The two pixels off the diagonal of each block change places: a texture, hardly visible."""
     right = pieces.unsqueeze
-    pieces.unsqueeze = lambda y: right(y.unflatten(1, (-1, 2, 2)).transpose(2, 3).flatten(1, 3))
+
+    def unsqueeze(y: Tensor) -> Tensor:
+        swapped = y.unflatten(1, (-1, 2, 2)).transpose(2, 3)  # wrong: no transpose
+        return right(swapped.flatten(1, 3))
+
+    pieces.unsqueeze = unsqueeze
     return pieces
 
 
@@ -462,7 +483,9 @@ def next_scale_for_everything(pieces: Any) -> Any:
 
     def forward(m: Any, x: Tensor) -> Pair:
         y, log_det = m.transform(flows.squeeze(x))
-        (one, first), (other, second) = (m.rest(half) for half in y.chunk(2, dim=1))
+        one, other = y.chunk(2, dim=1)
+        one, first = m.rest(one)  # wrong: one is finished
+        other, second = m.rest(other)
         return flows.unsqueeze(torch.cat([one, other], dim=1)), log_det + first + second
 
     def inverse(m: Any, z: Tensor) -> Tensor:
@@ -476,7 +499,7 @@ def next_scale_for_everything(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_FACTORED])
 def scales_whose_log_dets_do_not_add_up(pieces: Any) -> Any:
     """The next scale's log-determinant replaces that of the scale before."""
-    pieces.Squeezed = Unfinished
+    pieces.Squeezed = Unfinished  # wrong: log-determinants are added
     return pieces
 
 
@@ -490,7 +513,7 @@ def actnorm_that_starts_anew_with_every_training_batch(pieces: Any) -> Any:
     """The flag is never set: batch normalisation without running statistics."""
 
     def forward(m: Any, x: Tensor) -> Pair:
-        m.initialised.fill_(False)
+        m.initialised.fill_(False)  # wrong: no reset
         return flows.ActNorm.forward(m, x)
 
     return _actnorm(pieces, forward=forward)
@@ -504,7 +527,7 @@ def actnorm_whose_flag_is_not_saved(pieces: Any) -> Any:
     def __init__(m: Any, channels: int) -> None:  # noqa: N807
         flows.ActNorm.__init__(m, channels)
         del m.initialised
-        m.initialised = torch.tensor(False)
+        m.initialised = torch.tensor(False)  # wrong: a buffer
 
     return _actnorm(pieces, __init__=__init__)
 
@@ -514,7 +537,7 @@ def actnorm_initialised_by_a_batch_in_evaluation(pieces: Any) -> Any:
     """Whatever comes first sets the scale, be it a test image."""
 
     def forward(m: Any, x: Tensor) -> Pair:
-        if not m.initialised:
+        if not m.initialised:  # wrong: and m.training
             m.initialise(x)
         return flows.ActNorm.forward(m, x)
 
@@ -527,8 +550,8 @@ def actnorm_over_channels_together(pieces: Any) -> Any:
 
     def initialise(m: Any, x: Tensor) -> None:
         with torch.no_grad():
-            m.shift.fill_(-float(x.mean()))
-            m.log_scale.fill_(-math.log(float(x.std())))
+            m.shift.fill_(-float(x.mean()))  # wrong: a channel's mean
+            m.log_scale.fill_(-math.log(float(x.std())))  # wrong: a channel's spread
             m.initialised.fill_(True)
 
     return _actnorm(pieces, initialise=initialise)
@@ -537,14 +560,14 @@ def actnorm_over_channels_together(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_MIXING])
 def convolution_counted_once(pieces: Any) -> Any:
     """log|det W| of one pixel, for all of them."""
-    pieces.InvertibleConv1x1 = OncePerImage
+    pieces.InvertibleConv1x1 = OncePerImage  # wrong: H W log|det W|
     return pieces
 
 
 @mutant("theory", rejected_by=[_MIXING])
 def convolution_with_the_log_of_a_signed_determinant(pieces: Any) -> Any:
     """Half of all matrices have a negative determinant, and NaN for a likelihood."""
-    pieces.InvertibleConv1x1 = Signed
+    pieces.InvertibleConv1x1 = Signed  # wrong: slogdet
     return pieces
 
 
@@ -554,7 +577,7 @@ def factors_without_signs(pieces: Any) -> Any:
 
     def triangles(m: Any) -> Pair:
         lower, upper = flows.LUConv1x1.triangles(m)
-        return lower, upper.triu(1) + m.log_scale.exp().diag()
+        return lower, upper.triu(1) + m.log_scale.exp().diag()  # wrong: times the signs
 
     pieces.LUConv1x1 = _replaced(pieces.LUConv1x1, triangles=triangles)
     return pieces
@@ -565,7 +588,7 @@ def maf_evaluated_feature_by_feature(pieces: Any) -> Any:
     """Right, and D times as slow as it need be: the network is called once for every feature."""
 
     def forward(m: Any, x: Tensor) -> Pair:
-        passes = [m.conditioner(x) for _ in range(x.shape[1] + 1)]
+        passes = [m.conditioner(x) for _ in range(x.shape[1] + 1)]  # wrong: one pass
         shift, log_scale = passes[-1]
         return (x - shift) * (-log_scale).exp(), -log_scale.sum(1)
 
@@ -579,7 +602,7 @@ def iaf_that_scales_before_it_shifts(pieces: Any) -> Any:
 
     def inverse(m: Any, z: Tensor) -> Tensor:
         shift, log_scale = m.conditioner(z)
-        return z * (-log_scale).exp() - shift
+        return z * (-log_scale).exp() - shift  # wrong: (z - shift) * exp(-log_scale)
 
     layer = pieces.InverseAutoregressiveLayer
     pieces.InverseAutoregressiveLayer = _replaced(layer, inverse=inverse)
@@ -589,7 +612,7 @@ def iaf_that_scales_before_it_shifts(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_MAF])
 def conditioner_of_the_present(pieces: Any) -> Any:
     """The scale's mask lets a feature see itself."""
-    pieces.MaskedConditioner = Present
+    pieces.MaskedConditioner = Present  # wrong: degrees before the feature's own
     return pieces
 
 
@@ -604,14 +627,14 @@ class _Blind(flows.MaskedConditioner):
 @mutant("theory", rejected_by=[_MAF])
 def conditioner_of_the_first_feature(pieces: Any) -> Any:
     """The masks are strict enough, and leave out most of the past."""
-    pieces.MaskedConditioner = _Blind
+    pieces.MaskedConditioner = _Blind  # wrong: all earlier features
     return pieces
 
 
 @mutant("theory", rejected_by=[_PLANAR])
 def planar_push_uncorrected(pieces: Any) -> Any:
     """u is used as it is: wherever w·u falls below -1, space folds."""
-    pieces.planar_push = lambda w, u: u
+    pieces.planar_push = lambda w, u: u  # wrong: corrected along w
     return pieces
 
 
@@ -620,7 +643,8 @@ def planar_push_along_the_unit_normal(pieces: Any) -> Any:
     """Divided by |w| and not by its square: the correction has the wrong length unless |w| = 1."""
 
     def push(w: Tensor, u: Tensor) -> Tensor:
-        return u + (functional.softplus(w @ u) - 1 - w @ u) * w / w.norm()
+        along = w / w.norm()  # wrong: w.square().sum()
+        return u + (functional.softplus(w @ u) - 1 - w @ u) * along
 
     pieces.planar_push = push
     return pieces
@@ -632,7 +656,7 @@ def planar_log_det_with_the_slope_of_a_sigmoid(pieces: Any) -> Any:
 
     def step(x: Tensor, w: Tensor, push: Tensor, b: Tensor) -> Pair:
         height = (x @ w + b).tanh()
-        growth = 1 + (w @ push) * height * (1 - height)
+        growth = 1 + (w @ push) * height * (1 - height)  # wrong: (1 - height²)
         return x + push * height[:, None], growth.abs().log()
 
     pieces.planar_step = step
@@ -647,7 +671,7 @@ def radial_power_of_one(pieces: Any) -> Any:
     def step(x: Tensor, centre: Tensor, alpha: Tensor, beta: Tensor) -> Pair:
         z, log_det = right(x, centre, alpha, beta)
         ring = 1 + beta / (alpha + (x - centre).norm(dim=1))
-        return z, log_det - (x.shape[1] - 2) * ring.abs().log()
+        return z, log_det - (x.shape[1] - 2) * ring.abs().log()  # wrong: log_det
 
     pieces.radial_step = step
     return pieces
@@ -656,9 +680,11 @@ def radial_power_of_one(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_RADIAL])
 def radial_beta_at_will(pieces: Any) -> Any:
     """Only alpha is constrained: a beta below -alpha turns the neighbourhood of the centre inside out."""
-    pieces.RadialLayer = _replaced(
-        pieces.RadialLayer, shape=lambda m: (m.log_alpha.exp(), 4 * m.raw_beta)
-    )
+
+    def shape(m: Any) -> Pair:
+        return m.log_alpha.exp(), 4 * m.raw_beta  # wrong: softplus(raw_beta) - alpha
+
+    pieces.RadialLayer = _replaced(pieces.RadialLayer, shape=shape)
     return pieces
 
 
@@ -669,7 +695,7 @@ def runge_kutta_of_order_one(pieces: Any) -> Any:
     def euler(slope: Any, state: Tensor, start: float, stop: float, steps: int) -> Tensor:
         h = (stop - start) / steps
         for k in range(steps):
-            state = state + h * slope(start + k * h, state)
+            state = state + h * slope(start + k * h, state)  # wrong: four slopes a step
         return state
 
     pieces.runge_kutta = euler
@@ -687,7 +713,8 @@ def runge_kutta_with_equal_weights(pieces: Any) -> Any:
             a = slope(t, state)
             b = slope(t + h / 2, state + h / 2 * a)
             c = slope(t + h / 2, state + h / 2 * b)
-            state = state + h / 4 * (a + b + c + slope(t + h, state + h * c))
+            d = slope(t + h, state + h * c)
+            state = state + h / 4 * (a + b + c + d)  # wrong: h / 6 * (a + 2 * b + 2 * c + d)
         return state
 
     pieces.runge_kutta = average
@@ -700,7 +727,7 @@ def continuous_density_that_grows_with_the_volume(pieces: Any) -> Any:
 
     def forward(m: Any, x: Tensor, noise: Tensor | None = None) -> Pair:
         z, log_det = flows.ContinuousFlow.forward(m, x, noise)
-        return z, -log_det
+        return z, -log_det  # wrong: log_det
 
     pieces.ContinuousFlow = _replaced(pieces.ContinuousFlow, forward=forward)
     return pieces
@@ -710,7 +737,11 @@ def continuous_density_that_grows_with_the_volume(pieces: Any) -> Any:
 def hutchinson_with_positive_noise(pieces: Any) -> Any:
     """Noise in {0, 1}: its mean is not zero, and the entries off the diagonal stay in the average."""
     right = pieces.hutchinson_divergence
-    pieces.hutchinson_divergence = lambda field, x, noise: right(field, x, (noise + 1) / 2**0.5)
+    pieces.hutchinson_divergence = lambda field, x, noise: right(
+        field,
+        x,
+        (noise + 1) / 2**0.5,  # wrong: noise, in {-1, 1}
+    )
     return pieces
 
 
@@ -718,7 +749,9 @@ def hutchinson_with_positive_noise(pieces: Any) -> Any:
 def hutchinson_that_averages_the_axes(pieces: Any) -> Any:
     """A mean over features for the sum: the trace over D."""
     right = pieces.hutchinson_divergence
-    pieces.hutchinson_divergence = lambda field, x, noise: right(field, x, noise) / x.shape[1]
+    pieces.hutchinson_divergence = lambda field, x, noise: (
+        right(field, x, noise) / x.shape[1]  # wrong: no division
+    )
     return pieces
 
 
@@ -727,7 +760,9 @@ def divergence_of_the_first_axis(pieces: Any) -> Any:
     """One product with the Jacobian, along the first axis alone."""
     right = pieces.hutchinson_divergence
     pieces.exact_divergence = lambda field, x: right(
-        field, x, torch.eye(x.shape[1]).to(x)[:1].expand_as(x)
+        field,
+        x,
+        torch.eye(x.shape[1]).to(x)[:1].expand_as(x),  # wrong: each axis, summed
     )
     return pieces
 
@@ -735,7 +770,11 @@ def divergence_of_the_first_axis(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_UNITS, _BELOW])
 def levels_that_pay_no_rent(pieces: Any) -> Any:
     """The density on [0, 1) is reported as a probability of levels: 8 bits per dimension too good."""
-    pieces.dequantized_log_prob = lambda log_prob, x, noise, levels: log_prob((x + noise) / levels)
+
+    def estimate(log_prob: Any, x: Tensor, noise: Tensor, levels: int) -> Tensor:
+        return log_prob((x + noise) / levels)  # wrong: less D log(levels)
+
+    pieces.dequantized_log_prob = estimate
     return pieces
 
 
@@ -743,7 +782,7 @@ def levels_that_pay_no_rent(pieces: Any) -> Any:
 def levels_that_pay_once_an_image(pieces: Any) -> Any:
     """log K is subtracted once and not for every dimension."""
     pieces.dequantized_log_prob = lambda log_prob, x, noise, levels: (
-        log_prob((x + noise) / levels) - math.log(levels)
+        log_prob((x + noise) / levels) - math.log(levels)  # wrong: D log(levels)
     )
     return pieces
 
@@ -752,6 +791,6 @@ def levels_that_pay_once_an_image(pieces: Any) -> Any:
 def levels_divided_by_one_too_few(pieces: Any) -> Any:
     """x / (K - 1), as for pictures: with noise the last level leaves the unit interval."""
     pieces.dequantized_log_prob = lambda log_prob, x, noise, levels: (
-        log_prob((x + noise) / (levels - 1)) - x[0].numel() * math.log(levels - 1)
+        log_prob((x + noise) / (levels - 1)) - x[0].numel() * math.log(levels - 1)  # wrong: levels
     )
     return pieces
