@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 
+import scipy.stats
 from torch import Tensor
 
 from spec_tests.check import Violation
 
-__all__ = ["FALSE_ALARM", "draws_follow", "freedman", "likelihood_ratio"]
+__all__ = ["FALSE_ALARM", "draws_follow", "freedman", "likelihood_ratio", "no_closer_than_chance"]
 
 FALSE_ALARM = 1e-12  # of one test; a claim makes at most a few hundred, which leaves it below 1e-9
 
@@ -68,3 +69,28 @@ def freedman(total: float, variance: float, steps: int) -> float:
     peels = math.ceil(math.log(max(steps, 2), base)) + 1
     s = abs(total)
     return min(1.0, 2 * peels * math.exp(-(s**2) / (2 * (base**power + s / 3)))) if s else 1.0
+
+
+def no_closer_than_chance(pairs: Tensor, alarm: float, what: str) -> None:
+    r"""The two draws of each pair ``(P, 2, D)`` could be independent of one another.
+
+    .. math::
+
+        d(a, b) + d(a', b') < d(a, b') + d(a', b)
+
+    If all four are independent draws from one density, whatever it is, exchanging b and b' changes
+    nothing, so that the inequality and its opposite are equally likely: among comparisons that do
+    not tie the number that hold is binomial with probability a half.
+    """
+    spread = pairs.flatten(0, 1).std(0).clamp_min(1e-300)  # an exchange leaves it as it is
+    half = len(pairs) // 2
+    (a, b), (c, d) = (part.unbind(1) for part in (pairs[:half], pairs[half : 2 * half]))
+    within = (((a - b).abs() + (c - d).abs()) / spread).sum(1)
+    across = (((a - d).abs() + (c - b).abs()) / spread).sum(1)
+    closer, trials = int((within < across).sum()), int((within != across).sum())
+    if scipy.stats.binom.sf(closer - 1, trials, 0.5) < alarm:
+        raise Violation(
+            f"{what} are closer to each other than to those of another pair in {closer} of "
+            f"{trials} comparisons; were they independent it would be half of them, and so many "
+            f"with probability below {alarm:g}"
+        )

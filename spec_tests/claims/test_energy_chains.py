@@ -332,7 +332,6 @@ def test_more_sweeps_come_closer_to_the_gradient(
                 gaps[-1], steep * spread * second**sweeps, SLACK * steep,
                 f"the bias of {sweeps} sweeps, against the second eigenvalue {second:.4g} to that power,",
             )  # fmt: skip
-    check.at_least(gaps[0], 0.0, SLACK, "the bias of one sweep")
 
 
 @claim(

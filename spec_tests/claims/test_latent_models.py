@@ -28,11 +28,27 @@ SLACK = rounding(torch.float64, length=64, scale=4.0)
     r"\int \mathcal N(x; \mu, \sigma^2 I)\, dx = 1, \qquad \sum_{x \in [K]^D} \prod_d "
     r"\operatorname{softmax}(\ell_d)_{x_d} = 1",
     sources=[f"{LECTURE}, 'Representing latent variable models'",
-             "Kingma, Welling 2013, 'Auto-Encoding Variational Bayes', appendix C"],
-    why="""Squared error is a log-density up to two terms: its scale, and the normaliser, which depends
-    on sigma. Leave them out and log-likelihoods of different sigma, or of levels and numbers, cannot be
-    compared. Here the density of one feature is integrated on a grid, and all events of K levels are
-    added up; D features are D factors.""",
+             "Kingma and Welling 2013, 'Auto-Encoding Variational Bayes', appendix C"],
+    why=r"""Given the code, a decoder may describe x as real numbers of one spread :math:`\sigma`,
+    or as one of K levels for each feature with logits :math:`\ell_d`. Both are products over
+    the D features, so it suffices that each factor has a total of one:
+    :math:`\int \mathcal N(x_d; \mu_d, \sigma^2)\,dx_d = 1` by the substitution
+    :math:`u = (x_d - \mu_d)/\sigma`, and a softmax over levels sums to one by its denominator.
+
+    Squared error is such a log-density up to two terms, the factor :math:`1/(2\sigma^2)` and
+    :math:`\log \sigma`. Without the second the best :math:`\sigma` is infinite; without the
+    first, models of different :math:`\sigma`, or of levels and numbers, cannot be compared.
+
+    The density of one feature, the other held at its mean, is summed over a fine grid, out to
+    :math:`12\sigma`: the total must be the other feature's density at its mean,
+    :math:`1/(\sigma\sqrt{2\pi})`. The :math:`K^3` events of three features are listed: their
+    probabilities must add up to one, and each must be the product of its levels' own.""",
+    assumptions={
+        "the softmax runs over levels, not over features": (
+            r"with all logits 0, two levels and three features each level gets :math:`\tfrac13`, "
+            "and the total is :math:`8/27`"
+        ),
+    },
     effort=0.3,
 )  # fmt: skip
 @given(
@@ -65,10 +81,33 @@ def test_observation_models_integrate_to_one(
     "theory.score_function_is_unbiased",
     r"\nabla_\theta \mathbb E_{q_\theta}[f] = \mathbb E_{q_\theta}\bigl[f\, \nabla \log q_\theta\bigr]",
     sources=[f"{WILLIAMS}, section 4", "CS182 2020 L16, 'REINFORCE'"],
-    why="""∇q = q ∇log q: weights may be moved from the probability to the value, and f is never
-    differentiated, so that z may be one of a few classes. All draws are listed here and weighted by
-    their probability, and the answer must be the gradient of the exact expectation; for a Gaussian z
-    the same is integrated by quadrature, f having a step that no path could see.""",
+    why=r"""Since :math:`\nabla q = q\, \nabla \log q`,
+
+    .. math::
+
+        \nabla \sum_z q_\theta(z) f(z) = \sum_z f(z)\, \nabla q_\theta(z)
+        = \mathbb E_{q_\theta}\bigl[f(z)\, \nabla \log q_\theta(z)\bigr] :
+
+    the derivative is moved from the value to the probability, and f is never differentiated. So z
+    may be one of a few classes, and f may be a step, a program or a score given by a person. The
+    price is variance (``reparameterize.lower_variance_than_score``).
+
+    Nothing is sampled. All classes are listed and weighted by their probability, and the average
+    gradient of the surrogate must be autograd's gradient of the exact expectation. For a Gaussian
+    z and the step :math:`f(z) = 1` where :math:`z > 0.3`, through which no path has a slope, the
+    average is an integral by Gauss-Legendre quadrature, and the answer is known: the slope of
+    :math:`\Phi(\mu - 0.3)` in :math:`\mu` is the normal density there.""",
+    assumptions={
+        "f does not depend on the parameters but through z": (
+            r"for :math:`f(z) = \theta` the expectation has the slope 1, and the estimator, whose "
+            "score has mean 0, gives 0"
+        ),
+        "the support of q does not move with the parameters": (
+            r"for z uniform on :math:`[0, \theta]` and :math:`f = z` the slope is "
+            r":math:`\tfrac12`, and :math:`f\, \nabla \log q = -z/\theta` has mean "
+            r":math:`-\tfrac12`"
+        ),
+    },
     effort=0.3,
 )
 @given(seed=SEEDS, classes=st.sampled_from([2, 3, 5]))
@@ -107,13 +146,30 @@ def test_weighting_values_by_scores_gives_the_gradient(
     "theory.baseline_keeps_the_mean",
     r"\mathbb E_q[b\, \nabla \log q] = 0, \qquad \operatorname{Var}[(f - b) \nabla \log q] < "
     r"\operatorname{Var}[f\, \nabla \log q] \text{ where } f \text{ is far from } 0",
-    sources=[f"{WILLIAMS}, section 4", "Mnih, Rezende 2016, 'Variational Inference for Monte Carlo "
+    sources=[f"{WILLIAMS}, section 4", "Mnih and Rezende 2016, 'Variational Inference for Monte Carlo "
              "Objectives', §2.4"],
-    why="""Probabilities add up to one, so the average score is zero and anything that does not depend
-    on the draw may be taken off the value. The mean of the other draws does not. All pairs of draws are
-    listed: the gradient's mean is that of the estimator without a baseline, and when all values are
-    large and nearly equal its variance is far smaller. A baseline that includes the draw itself is
-    biased by a factor (S - 1)/S.""",
+    why=r"""Probabilities add up to one, so
+    :math:`\mathbb E_q[\nabla \log q] = \nabla \sum_z q(z) = 0`, and a number b that does not
+    depend on the draw may be taken off its value f. The mean of the other draws is such a
+    number. It removes what all values have in common, which tells nothing about where to go and
+    multiplies all the noise of the score. A mean over all S draws is not: with it the draw's
+    own value enters with the factor :math:`1 - 1/S`, and the gradient shrinks by as much.
+
+    All nine pairs of draws from three classes are listed, with values near 50. With and without
+    the baseline, the mean gradient must be that of the exact expectation, by autograd, and with
+    it the variance must be the smaller one.""",
+    assumptions={
+        "the baseline does not depend on the draw that it is used for": (
+            "for :math:`b = f(z)` the estimate is always 0; for the mean over two draws it is "
+            "half the gradient"
+        ),
+        "f is far from 0 compared with its spread, for the variance to fall": (
+            "for two equally likely classes with values 1 and -1 the plain estimate, in the "
+            r"first logit, is always :math:`\tfrac12`; with the other of two draws as a baseline "
+            "it is 0 or 1"
+        ),
+    },
+    sentence="the mean of the other draws may be taken off as a baseline",
     effort=0.3,
 )  # fmt: skip
 @given(p=simplexes(3, interior=True), seed=SEEDS)
@@ -152,12 +208,30 @@ def test_the_mean_of_the_others_may_be_taken_off(
     r"p(y \mid x) = \frac{p(y)\, p(x \mid y)}{\sum_{y'} p(y')\, p(x \mid y')}, \qquad p(x) \to 0 "
     r"\text{ away from the data while } p(y \mid x) \to 1",
     sources=["EECS notes, 'Generative models: outlier rejection'",
-             "Ng, Jordan 2001, 'On Discriminative vs. Generative Classifiers'"],
-    why="""Class densities are Gaussians of one width here, so that Bayes' rule has logits that are
-    linear in x, with known slopes: a point far out on the line is classified with certainty. It is
-    also far from both classes, which only the evidence knows: it is flagged as an outlier, while the
-    points that lie between the classes, of which the classifier is least sure, are not. Probabilities
-    are compared with those of the enumerated joint.""",
+             "Ng and Jordan 2001, 'On Discriminative vs. Generative Classifiers'"],
+    why=r"""A density for each class and the frequencies of the classes are a model of pairs:
+    :math:`p(x, y) = p(y)\,p(x|y)`. Divide by the sum over classes and it classifies; the sum
+    itself, :math:`p(x)`, says whether x looks like anything seen so far. Only ratios enter the
+    first, so far out one class may win by any margin although all of them are absurd.
+
+    For normal densities of unit variance around the centres :math:`c_y` the logarithm of a ratio
+    is linear in x:
+
+    .. math::
+
+        \log \frac{p(y|x)}{p(y'|x)}
+        = (c_y - c_{y'})\,x - \tfrac12(c_y^2 - c_{y'}^2) + \log \frac{p(y)}{p(y')} .
+
+    With centres -2, 0 and 2 the test knows this slope, 4, and the joint table. At :math:`x = 30`
+    the class is certain, and the point must be flagged as less likely than 99% of the data; a
+    point between two classes is flagged only if the data's quantile says so.""",
+    assumptions={
+        "the class densities fall off at the same rate, for certainty far out": (
+            "if they are equal beyond some point, p(y|x) is the "
+            "prior there, however far x is"
+        ),
+    },
+    sentence="Bayes' rule classifies, and the evidence knows what has not been seen",
     effort=0.3,
 )  # fmt: skip
 @given(seed=SEEDS, p=simplexes(3, interior=True))
@@ -199,9 +273,24 @@ def test_bayes_rule_classifies_and_knows_what_it_has_not_seen(
     r"\frac{\partial \log p(x \mid z)}{\partial x_i} \ne 0 \text{ and } \frac{\partial \mu(x)}"
     r"{\partial x_i} \ne 0 \text{ for every pixel } i",
     sources=[f"{LECTURE}, 'VAE with convolutions'"],
-    why="""Strides and crops lose pixels at the border when kernel, stride and padding do not fit: the
-    last row of an odd image is never encoded, or never explained. Every pixel must reach the code and
-    be reached by it, whatever the size of the image.""",
+    why=r"""A stride of 2 halves a size and rounds. If kernel, stride and padding do not fit, the
+    last row or column of an image lies outside every window of the encoder; if the decoder's
+    output is cropped or padded on the way back, some pixels are never predicted. Nothing fails,
+    the loss goes down, and a border of the image is not modelled.
+
+    With a kernel of 3, a padding of 1 and a stride of 2, windows are centred at pixels 0, 2, 4,
+    ... and reach one pixel to either side, so every pixel is covered for any size;
+    :math:`\lceil n/2 \rceil` values come out for n pixels, and doubling gives at least n again.
+
+    The test asks autograd, for odd, even and one-pixel sizes: a random combination of the code's
+    means :math:`\mu(x)` must have a nonzero slope in every pixel, and so must
+    :math:`\log p(x|z)`. For smooth nonlinearities and random weights a slope that is not
+    structurally zero is 0 with probability 0.""",
+    assumptions={
+        "weights in general position": (
+            "with all weights 0 every slope of the code is 0, whatever the strides are"
+        ),
+    },
     effort=0.3,
 )
 @given(size=st.sampled_from([(5, 6), (7, 7), (1, 9), (8, 4), (3, 10)]), seed=SEEDS)
