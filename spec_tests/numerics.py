@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spec_tests.check import Violation
 
-__all__ = ["Slope", "gradients", "size_of", "slope", "wide"]
+__all__ = ["Slope", "array", "gradients", "size_of", "slope", "wide"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ def gradients(
 def wide(value: Tensor) -> Tensor:
     """The value in float64 on the CPU, without its graph."""
     return value.detach().cpu().double()
+
+
+def array(value: Tensor) -> np.ndarray[Any, Any]:
+    """The value in float64 as a NumPy array, without its graph."""
+    return wide(value).numpy()
 
 
 def size_of(value: Tensor) -> float:

@@ -55,6 +55,7 @@ def halved_cross_entropy(config: Any) -> Losses:
 
     class Halved(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+            # wrong: the sum, not its half
             return super().discriminator_loss(real, fake) / (2 if self.logarithmic else 1)
 
     return Halved(config.kind)
@@ -69,10 +70,10 @@ def summed_over_the_batch(config: Any) -> Losses:
 
     class Summed(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-            return super().discriminator_loss(real, fake) * len(real)
+            return super().discriminator_loss(real, fake) * len(real)  # wrong: no factor
 
         def generator_loss(self, fake: Tensor) -> Tensor:
-            return super().generator_loss(fake) * len(fake)
+            return super().generator_loss(fake) * len(fake)  # wrong: no factor
 
     return Summed(config.kind)
 
@@ -87,7 +88,7 @@ def labels_swapped(config: Any) -> Losses:
 
     class Swapped(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-            return super().discriminator_loss(fake, real)
+            return super().discriminator_loss(fake, real)  # wrong: (real, fake)
 
     return Swapped(config.kind)
 
@@ -101,6 +102,7 @@ def logarithm_after_the_sigmoid(config: Any) -> Losses:
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
             if not self.logarithmic:
                 return super().discriminator_loss(real, fake)
+            # wrong: softplus of the score
             return -real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean()
 
     return Naive(config.kind)
@@ -115,7 +117,7 @@ def floor_under_the_logarithm(config: Any) -> Losses:
         def generator_loss(self, fake: Tensor) -> Tensor:
             if self.kind != "non_saturating":
                 return super().generator_loss(fake)
-            return -(fake.sigmoid() + 1e-8).log().mean()
+            return -(fake.sigmoid() + 1e-8).log().mean()  # wrong: softplus(-fake).mean()
 
     return Floored(config.kind)
 
@@ -129,7 +131,7 @@ def saturating_generator(config: Any) -> Losses:
         def generator_loss(self, fake: Tensor) -> Tensor:
             if self.kind != "non_saturating":
                 return super().generator_loss(fake)
-            return -softplus(fake).mean()
+            return -softplus(fake).mean()  # wrong: softplus(-fake).mean()
 
     return Saturating(config.kind)
 
@@ -146,6 +148,7 @@ def mean_of_both_batches_joined(config: Any) -> Losses:
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
             if not self.logarithmic:
                 return super().discriminator_loss(real, fake)
+            # wrong: a mean for each batch
             return 2 * torch.cat([softplus(-real), softplus(fake)]).mean()
 
     return Joined(config.kind)
@@ -159,7 +162,7 @@ def hinge_without_margin(config: Any) -> Losses:
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
             if self.kind != "hinge":
                 return super().discriminator_loss(real, fake)
-            return (-real).relu().mean() + fake.relu().mean()
+            return (-real).relu().mean() + fake.relu().mean()  # wrong: 1 - real, 1 + fake
 
     return Marginless(config.kind)
 
@@ -173,7 +176,7 @@ def hinge_for_the_generator_too(config: Any) -> Losses:
         def generator_loss(self, fake: Tensor) -> Tensor:
             if self.kind != "hinge":
                 return super().generator_loss(fake)
-            return (1 - fake).relu().mean()
+            return (1 - fake).relu().mean()  # wrong: -fake.mean()
 
     return Hinged(config.kind)
 
@@ -185,7 +188,7 @@ def critic_minimises_its_own_advantage(config: Any) -> Losses:
 
     class Upside(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-            sign = -1 if self.kind == "wasserstein" else 1
+            sign = -1 if self.kind == "wasserstein" else 1  # wrong: 1
             return sign * super().discriminator_loss(real, fake)
 
     return Upside(config.kind)
@@ -200,7 +203,7 @@ def critic_with_a_sigmoid(config: Any) -> Losses:
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
             if self.kind != "wasserstein":
                 return super().discriminator_loss(real, fake)
-            return fake.sigmoid().mean() - real.sigmoid().mean()
+            return fake.sigmoid().mean() - real.sigmoid().mean()  # wrong: the scores themselves
 
     return Squashed(config.kind)
 
@@ -211,7 +214,7 @@ def least_squares_without_the_half(config: Any) -> Losses:
 
     class Whole(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-            factor = 2 if self.kind == "least_squares" else 1
+            factor = 2 if self.kind == "least_squares" else 1  # wrong: 1, the half stays
             return factor * super().discriminator_loss(real, fake)
 
     return Whole(config.kind)
@@ -224,7 +227,7 @@ def least_squares_of_probabilities(config: Any) -> Losses:
     class Squashed(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
             if self.kind == "least_squares":
-                real, fake = real.sigmoid(), fake.sigmoid()
+                real, fake = real.sigmoid(), fake.sigmoid()  # wrong: the raw scores
             return super().discriminator_loss(real, fake)
 
     return Squashed(config.kind)
@@ -240,7 +243,7 @@ def fakes_detached_inside_the_loss(config: Any) -> Losses:
 
     class Detached(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-            return super().discriminator_loss(real, fake.detach())
+            return super().discriminator_loss(real, fake.detach())  # wrong: fake, with its graph
 
     return Detached(config.kind)
 
@@ -254,11 +257,11 @@ def relative_to_the_last_real_batch(config: Any) -> Losses:
         last = 0.0
 
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-            self.last = float(real.mean())
+            self.last = float(real.mean())  # wrong: no memory
             return super().discriminator_loss(real, fake)
 
         def generator_loss(self, fake: Tensor) -> Tensor:
-            return super().generator_loss(fake - self.last)
+            return super().generator_loss(fake - self.last)  # wrong: fake alone
 
     return Relative(config.kind)
 
@@ -270,7 +273,7 @@ def generator_plays_for_the_other_side(config: Any) -> Losses:
 
     class Traitor(Losses):
         def generator_loss(self, fake: Tensor) -> Tensor:
-            return -super().generator_loss(fake)
+            return -super().generator_loss(fake)  # wrong: without the minus
 
     return Traitor(config.kind)
 
@@ -282,6 +285,7 @@ def scores_clipped_to_forty(config: Any) -> Losses:
 
     class Clamped(Losses):
         def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+            # wrong: no clamp
             return super().discriminator_loss(real.clamp(-40, 40), fake.clamp(-40, 40))
 
     return Clamped(config.kind)
@@ -310,7 +314,7 @@ def two_sided(gradient: Tensor) -> Tensor:
 def one_fraction_for_the_batch(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """torch.rand(1) for the whole batch: every pair is judged at the same fraction, and the
     penalty of a step depends on one number."""
-    t = torch.rand(1, dtype=real.dtype, device=real.device)
+    t = torch.rand(1, dtype=real.dtype, device=real.device)  # wrong: len(real) of them
     return two_sided(slopes_at(critic, real + t * (fake - real)))
 
 
@@ -318,20 +322,21 @@ def one_fraction_for_the_batch(critic: Any, real: Tensor, fake: Tensor) -> Tenso
 def one_fraction_for_every_pixel(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """torch.rand_like(real): a fraction of its own for each pixel gives points of the box between
     the two images, off the segment."""
+    # wrong: fractions(real)
     return two_sided(slopes_at(critic, real + torch.rand_like(real) * (fake - real)))
 
 
 @mutant("gradient_penalty", rejected_by=["gradient_penalty.fractions_are_uniform"])
 def always_the_midpoint(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """The fraction fixed at one half: the critic is free to be steep anywhere else on the way."""
-    return two_sided(slopes_at(critic, (real + fake) / 2))
+    return two_sided(slopes_at(critic, (real + fake) / 2))  # wrong: a random fraction
 
 
 @mutant("gradient_penalty", rejected_by=["gradient_penalty.fractions_are_uniform"])
 def only_at_the_real_data(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """The penalty at the real items, as R1 takes it: nothing is asked of the critic between data
     and samples, where it is used."""
-    return two_sided(slopes_at(critic, real))
+    return two_sided(slopes_at(critic, real))  # wrong: on the way to fake
 
 
 @mutant(
@@ -341,6 +346,7 @@ def only_at_the_real_data(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
 def beyond_the_ends(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """Fractions from a normal distribution (randn for rand): half of the points lie outside the
     segment."""
+    # wrong: rand
     t = torch.randn(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
     return two_sided(slopes_at(critic, real + t * (fake - real)))
 
@@ -349,7 +355,7 @@ def beyond_the_ends(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
 def evenly_spaced_fractions(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """linspace over the batch: uniform as a set, but the first item is always judged at the real
     end and the last at the fake."""
-    t = torch.linspace(0, 1, len(real), dtype=real.dtype, device=real.device)
+    t = torch.linspace(0, 1, len(real), dtype=real.dtype, device=real.device)  # wrong: torch.rand
     shaped = t.reshape(-1, *[1] * (real.ndim - 1))
     return two_sided(slopes_at(critic, real + shaped * (fake - real)))
 
@@ -358,7 +364,7 @@ def evenly_spaced_fractions(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
 def another_items_partner(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """The fakes shuffled before pairing, as a second loader would: the contract pairs real[i] with
     fake[i]."""
-    other = fake.roll(1, 0)
+    other = fake.roll(1, 0)  # wrong: fake
     return two_sided(slopes_at(critic, real + fractions(real) * (other - real)))
 
 
@@ -367,7 +373,7 @@ def one_sided(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """max(0, slope - 1)^2: a critic with slope below one goes free, and the two-sided penalty that
     holds it at one was asked for."""
     gradient = slopes_at(critic, real + fractions(real) * (fake - real))
-    return (gradient.norm(dim=1) - 1).relu().square().mean()
+    return (gradient.norm(dim=1) - 1).relu().square().mean()  # wrong: no relu
 
 
 @mutant(
@@ -377,7 +383,7 @@ def one_sided(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
 def norm_of_the_whole_batch(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """gradients.norm() without a dimension: one norm for the batch, which grows with its size."""
     gradient = slopes_at(critic, real + fractions(real) * (fake - real))
-    return (gradient.norm() - 1).square()
+    return (gradient.norm() - 1).square()  # wrong: norm(dim=1), then the mean
 
 
 @mutant(
@@ -389,6 +395,7 @@ def norm_over_the_channels(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     over pixels; right for vectors, and every pixel is asked to have slope one."""
     points = (real + fractions(real) * (fake - real)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    # wrong: gradient.flatten(1)
     return (torch.linalg.vector_norm(gradient, dim=1) - 1).square().mean()
 
 
@@ -403,19 +410,20 @@ def no_graph_of_the_gradient(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """create_graph left out: the value is right and its gradient is zero, so the penalty is printed
     and never felt."""
     points = real + fractions(real) * (fake - real)
-    return two_sided(slopes_at(critic, points, keep=False))
+    return two_sided(slopes_at(critic, points, keep=False))  # wrong: keep=True
 
 
 @mutant("gradient_penalty", rejected_by=["gradient_penalty.linear_critic"])
 def square_of_the_norm(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """(||g||^2 - 1)^2, the root forgotten: zero at the same slopes, and far steeper elsewhere."""
     gradient = slopes_at(critic, real + fractions(real) * (fake - real))
-    return (gradient.square().sum(1) - 1).square().mean()
+    return (gradient.square().sum(1) - 1).square().mean()  # wrong: norm(dim=1) - 1
 
 
 @mutant("gradient_penalty", rejected_by=["gradient_penalty.linear_critic"])
 def weighted_by_ten(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """The paper's lambda = 10 multiplied in: the caller multiplies by it again."""
+    # wrong: no factor, that is the caller's
     return 10 * two_sided(slopes_at(critic, real + fractions(real) * (fake - real)))
 
 
@@ -424,7 +432,7 @@ def root_of_a_sum_of_squares(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """sqrt(sum of squares) without a guard: its slope at zero is infinite, and a dead critic turns
     every parameter into NaN."""
     gradient = slopes_at(critic, real + fractions(real) * (fake - real))
-    return (gradient.square().sum(1).sqrt() - 1).square().mean()
+    return (gradient.square().sum(1).sqrt() - 1).square().mean()  # wrong: a guarded root
 
 
 @mutant("gradient_penalty", rejected_by=["gradient_penalty.leaves_inputs_alone"])
@@ -432,7 +440,7 @@ def backward_into_the_parameters(critic: Any, real: Tensor, fake: Tensor) -> Ten
     """The gradient by the input taken with backward(): it also adds the scores' gradients to the
     parameters' .grad, and the optimiser's next step uses them."""
     points = (real + fractions(real) * (fake - real)).detach().requires_grad_()
-    critic(points).sum().backward(create_graph=True)
+    critic(points).sum().backward(create_graph=True)  # wrong: autograd.grad by the points
     assert points.grad is not None
     return two_sided(points.grad.flatten(1))
 
@@ -442,7 +450,7 @@ def critic_left_in_eval_mode(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """The critic put in eval mode for the penalty and left there: the rest of the training runs
     without its dropout."""
     if isinstance(critic, nn.Module):
-        critic.eval()
+        critic.eval()  # wrong: the mode stays
     return two_sided(slopes_at(critic, real + fractions(real) * (fake - real)))
 
 
@@ -450,7 +458,7 @@ def critic_left_in_eval_mode(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
 def detaches_the_callers_fakes(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     """fake.detach_() in place: the generator's own loss, computed from the same samples, no longer
     reaches it."""
-    fake.detach_()
+    fake.detach_()  # wrong: not in place
     return two_sided(slopes_at(critic, real + fractions(real) * (fake - real)))
 
 
@@ -460,19 +468,19 @@ def detaches_the_callers_fakes(critic: Any, real: Tensor, fake: Tensor) -> Tenso
 @mutant("r1_penalty", rejected_by=["r1_penalty.quadratic_discriminator"])
 def r1_without_the_half(discriminator: Any, real: Tensor) -> Tensor:
     """The mean squared norm itself: gamma means twice what it does in the paper."""
-    return slopes_at(discriminator, real).square().sum(1).mean()
+    return slopes_at(discriminator, real).square().sum(1).mean()  # wrong: half of it
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.quadratic_discriminator"])
 def r1_mean_over_the_event(discriminator: Any, real: Tensor) -> Tensor:
     """A mean over pixels too: the larger the image, the weaker the penalty."""
-    return slopes_at(discriminator, real).square().mean() / 2
+    return slopes_at(discriminator, real).square().mean() / 2  # wrong: .sum(1).mean()
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.item_by_item", "r1_penalty.quadratic_discriminator"])
 def r1_sum_over_the_batch(discriminator: Any, real: Tensor) -> Tensor:
     """Summed over the items: the penalty grows with the batch."""
-    return slopes_at(discriminator, real).square().sum() / 2
+    return slopes_at(discriminator, real).square().sum() / 2  # wrong: .sum(1).mean()
 
 
 @mutant(
@@ -481,14 +489,14 @@ def r1_sum_over_the_batch(discriminator: Any, real: Tensor) -> Tensor:
 )
 def r1_without_a_graph(discriminator: Any, real: Tensor) -> Tensor:
     """create_graph left out: a number that regularises nothing."""
-    return slopes_at(discriminator, real, keep=False).square().sum(1).mean() / 2
+    return slopes_at(discriminator, real, keep=False).square().sum(1).mean() / 2  # wrong: keep=True
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.zero_iff_flat_at_the_data"])
 def r1_near_the_data(discriminator: Any, real: Tensor) -> Tensor:
     """The gradient at noisy copies of the data (DRAGAN's points): a discriminator that is flat at
     the data itself is penalised."""
-    noisy = real + 0.1 * torch.randn_like(real)
+    noisy = real + 0.1 * torch.randn_like(real)  # wrong: real itself
     return slopes_at(discriminator, noisy).square().sum(1).mean() / 2
 
 
@@ -503,27 +511,27 @@ def r1_near_the_data(discriminator: Any, real: Tensor) -> Tensor:
 def r1_centred_at_one(discriminator: Any, real: Tensor) -> Tensor:
     """(||g|| - 1)^2 in place of ||g||^2: pulls the slope at the data to one, where R1 pulls it to
     zero and thereby converges."""
-    return two_sided(slopes_at(discriminator, real)) / 2
+    return two_sided(slopes_at(discriminator, real)) / 2  # wrong: the mean of norm^2
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.quadratic_discriminator"])
 def r1_norm_not_squared(discriminator: Any, real: Tensor) -> Tensor:
     """The norm without its square: a pull of constant size, with a kink at the equilibrium."""
-    return slopes_at(discriminator, real).norm(dim=1).mean() / 2
+    return slopes_at(discriminator, real).norm(dim=1).mean() / 2  # wrong: squared
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.finite_at_zero_gradient"])
 def r1_root_then_square(discriminator: Any, real: Tensor) -> Tensor:
     """The squares summed, rooted and squared again: 0 * inf = NaN in the gradient at the
     equilibrium, where the slope is zero."""
-    norm = slopes_at(discriminator, real).square().sum(1).sqrt()
+    norm = slopes_at(discriminator, real).square().sum(1).sqrt()  # wrong: no root, no square
     return norm.square().mean() / 2
 
 
 @mutant("r1_penalty", rejected_by=["r1_penalty.leaves_inputs_alone"])
 def r1_marks_the_data(discriminator: Any, real: Tensor) -> Tensor:
     """real.requires_grad_() on the caller's own batch: every later use of the data builds a graph."""
-    real.requires_grad_()
+    real.requires_grad_()  # wrong: on a detached copy
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean() / 2
 
@@ -559,7 +567,9 @@ def norm_held_constant(layer: nn.Module) -> nn.Module:
     that is divided out again."""
     rows = rows_of(layer)
     return parametrized(
-        layer, Divided(lambda weight: torch.linalg.matrix_norm(rows(weight), 2).detach())
+        layer,
+        # wrong: no detach
+        Divided(lambda weight: torch.linalg.matrix_norm(rows(weight), 2).detach()),
     )
 
 
@@ -570,13 +580,14 @@ def norm_held_constant(layer: nn.Module) -> nn.Module:
 def transposed_flattened_as_stored(layer: nn.Module) -> nn.Module:
     """weight.flatten(1) for every layer: a transposed convolution stores its input channels first,
     and the norm is that of another matrix."""
-    return parametrizations.spectral_norm(layer, dim=0)
+    return parametrizations.spectral_norm(layer, dim=0)  # wrong: 1 for transposed layers
 
 
 @mutant("spectral_norm", rejected_by=["spectral_norm.unit_norm", "spectral_norm.keeps_direction"])
 def frobenius_norm(layer: nn.Module) -> nn.Module:
     """Divided by the root of all squares: an upper bound of the norm, so the layer is 1-Lipschitz,
     and needlessly flat; right for rank one only."""
+    # wrong: largest singular value
     return parametrized(layer, Divided(lambda weight: weight.norm()))
 
 
@@ -585,7 +596,9 @@ def only_where_larger_than_one(layer: nn.Module) -> nn.Module:
     """W / max(1, sigma): weights with a small norm stay small, and the product of layers vanishes."""
     rows = rows_of(layer)
     return parametrized(
-        layer, Divided(lambda weight: torch.linalg.matrix_norm(rows(weight), 2).clamp_min(1))
+        layer,
+        # wrong: no clamp
+        Divided(lambda weight: torch.linalg.matrix_norm(rows(weight), 2).clamp_min(1)),
     )
 
 
@@ -599,7 +612,7 @@ def every_singular_value_clipped(layer: nn.Module) -> nn.Module:
         def forward(self, weight: Tensor) -> Tensor:
             oriented = weight.transpose(0, 1) if swap else weight
             left, _, right = torch.linalg.svd(oriented.flatten(1), full_matrices=False)
-            flat = (left @ right).reshape(oriented.shape)
+            flat = (left @ right).reshape(oriented.shape)  # wrong: left @ diag(s / s[0]) @ right
             return flat.transpose(0, 1) if swap else flat
 
     return parametrized(layer, Orthogonal())
@@ -634,14 +647,14 @@ class Estimated(nn.Module):
 def iterates_in_eval_mode(layer: nn.Module) -> nn.Module:
     """A power iteration at every forward, training or not: evaluation changes the network, and two
     evaluations of one input differ."""
-    return parametrized(layer, Estimated(layer, frozen=False))
+    return parametrized(layer, Estimated(layer, frozen=False))  # wrong: frozen
 
 
 @mutant("spectral_norm", rejected_by=["spectral_norm.state_round_trips"])
 def vectors_outside_the_state(layer: nn.Module) -> nn.Module:
     """The singular vector in a buffer that is not saved: a loaded layer divides by the norm along a
     random direction."""
-    return parametrized(layer, Estimated(layer, persistent=False))
+    return parametrized(layer, Estimated(layer, persistent=False))  # wrong: persistent
 
 
 @mutant(
@@ -654,7 +667,7 @@ def a_new_vector_every_time(layer: nn.Module) -> nn.Module:
 
     class Forgetful(Estimated):
         def step(self, matrix: Tensor, u: Tensor) -> Tensor:
-            fresh = torch.randn_like(u)
+            fresh = torch.randn_like(u)  # wrong: u
             return super().step(matrix, fresh / fresh.norm())
 
     return parametrized(layer, Forgetful(layer))
@@ -668,6 +681,7 @@ def normalised_once(layer: nn.Module) -> nn.Module:
     """The weight divided once, when the layer is wrapped: after the first step of the optimiser the
     norm is whatever it is."""
     with torch.no_grad():
+        # wrong: at every forward
         layer.weight.div_(torch.linalg.matrix_norm(rows_of(layer)(layer.weight), 2))  # type: ignore
     return layer
 
@@ -678,7 +692,7 @@ def bias_divided_too(layer: nn.Module) -> nn.Module:
     size = torch.linalg.matrix_norm(rows_of(layer)(layer.weight.detach()), 2)  # type: ignore
     if layer.bias is not None:
         with torch.no_grad():
-            layer.bias.div_(size)  # type: ignore[operator, union-attr]
+            layer.bias.div_(size)  # type: ignore[operator, union-attr]  # wrong: bias stays
     return parametrizations.spectral_norm(layer)
 
 
@@ -697,7 +711,7 @@ def forward_with_the_raw_weight(layer: nn.Module) -> nn.Module:
             return raw / torch.linalg.matrix_norm(rows_of(self.layer)(raw), 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x)
+            return self.layer(x)  # wrong: with the normalised weight
 
     return Shown()
 
@@ -708,7 +722,9 @@ def guard_that_swallows_small_weights(layer: nn.Module) -> nn.Module:
     whose norm is 0.01."""
     rows = rows_of(layer)
     return parametrized(
-        layer, Divided(lambda weight: torch.linalg.matrix_norm(rows(weight), 2) + 0.01)
+        layer,
+        # wrong: no guard of this size
+        Divided(lambda weight: torch.linalg.matrix_norm(rows(weight), 2) + 0.01),
     )
 
 
@@ -720,7 +736,7 @@ def differentiated_singular_vectors(layer: nn.Module) -> nn.Module:
 
     def size(weight: Tensor) -> Tensor:
         left, _, right = torch.linalg.svd(rows(weight), full_matrices=False)
-        return left[:, 0] @ rows(weight) @ right[0]
+        return left[:, 0] @ rows(weight) @ right[0]  # wrong: left and right detached
 
     return parametrized(layer, Divided(size))
 
@@ -735,7 +751,7 @@ def differentiated_singular_vectors(layer: nn.Module) -> nn.Module:
 def clips_the_state_dict(module: nn.Module, bound: float) -> None:
     """Every tensor of the state dict clamped: the running variance of batch normalisation ends at
     0.01, and the network in eval mode is another."""
-    for value in module.state_dict().values():
+    for value in module.state_dict().values():  # wrong: parameters()
         value.clamp_(-bound, bound)
 
 
@@ -743,7 +759,7 @@ def clips_the_state_dict(module: nn.Module, bound: float) -> None:
 def clips_no_bias(module: nn.Module, bound: float) -> None:
     """Only parameters of two dimensions and more: biases and gains grow as they like."""
     for parameter in module.parameters():
-        if parameter.ndim > 1:
+        if parameter.ndim > 1:  # wrong: all of them
             parameter.data.clamp_(-bound, bound)
 
 
@@ -751,7 +767,7 @@ def clips_no_bias(module: nn.Module, bound: float) -> None:
 def clips_what_is_trained(module: nn.Module, bound: float) -> None:
     """Frozen parameters passed over: the slope of the network depends on them all the same."""
     for parameter in module.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad:  # wrong: frozen ones too
             parameter.data.clamp_(-bound, bound)
 
 
@@ -759,7 +775,7 @@ def clips_what_is_trained(module: nn.Module, bound: float) -> None:
 def clips_the_children_only(module: nn.Module, bound: float) -> None:
     """A loop over children and their own weights: what lies deeper, and the module's own
     parameters, are missed."""
-    for child in module.children():
+    for child in module.children():  # wrong: module.parameters()
         for parameter in child.parameters(recurse=False):
             parameter.data.clamp_(-bound, bound)
 
@@ -773,6 +789,7 @@ def rescales_to_the_norm(module: nn.Module, bound: float) -> None:
     large ones."""
     for parameter in module.parameters():
         norm = parameter.data.norm()
+        # wrong: clamp_(-bound, bound)
         parameter.data.mul_(min(1.0, bound / float(norm)) if norm > 0 else 1.0)
 
 
@@ -780,14 +797,14 @@ def rescales_to_the_norm(module: nn.Module, bound: float) -> None:
 def clips_from_above_only(module: nn.Module, bound: float) -> None:
     """clamp(max=c) without the lower end: negative weights are not bounded."""
     for parameter in module.parameters():
-        parameter.data.clamp_(max=bound)
+        parameter.data.clamp_(max=bound)  # wrong: min=-bound as well
 
 
 @mutant("clip_weights", rejected_by=["clip_weights.in_range"])
 def clips_the_absolute_value(module: nn.Module, bound: float) -> None:
     """The absolute value clipped and the sign lost."""
     for parameter in module.parameters():
-        parameter.data.abs_().clamp_(max=bound)
+        parameter.data.abs_().clamp_(max=bound)  # wrong: clamp_(-bound, bound)
 
 
 @mutant("clip_weights", rejected_by=["clip_weights.keeps_the_parameters"])
@@ -796,6 +813,7 @@ def replaces_the_parameters(module: nn.Module, bound: float) -> None:
     from here on, which nobody uses."""
     for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
+            # wrong: clamp_ in place
             setattr(part, name, nn.Parameter(parameter.detach().clamp(-bound, bound)))
 
 
@@ -805,7 +823,7 @@ def clips_the_gradients_too(module: nn.Module, bound: float) -> None:
     another."""
     for parameter in module.parameters():
         parameter.data.clamp_(-bound, bound)
-    nn.utils.clip_grad_value_(module.parameters(), 1e-3 * bound)
+    nn.utils.clip_grad_value_(module.parameters(), 1e-3 * bound)  # wrong: gradients stay
 
 
 @mutant(
@@ -815,6 +833,7 @@ def clips_the_gradients_too(module: nn.Module, bound: float) -> None:
 def squashes_smoothly(module: nn.Module, bound: float) -> None:
     """c tanh(w / c): inside the box, but every weight moves, and again at every call."""
     for parameter in module.parameters():
+        # wrong: clamp_(-bound, bound)
         parameter.data.copy_(bound * (parameter.data / bound).tanh())
 
 
@@ -825,7 +844,7 @@ def squashes_smoothly(module: nn.Module, bound: float) -> None:
 def discriminator_calls_fakes_real(pieces: Any) -> Any:
     """q/(p + q) for the best discriminator: the probability that a point is fake."""
     right = pieces.optimal_discriminator
-    pieces.optimal_discriminator = lambda p, q: right(q, p)
+    pieces.optimal_discriminator = lambda p, q: right(q, p)  # wrong: right(p, q)
     return pieces
 
 
@@ -833,7 +852,7 @@ def discriminator_calls_fakes_real(pieces: Any) -> Any:
 def value_is_one_divergence(pieces: Any) -> Any:
     """V(D*, G) = JS - log 4, the factor 2 forgotten."""
     js = pieces.js_divergence
-    pieces.game_value_at_optimum = lambda p, q: js(p, q) - math.log(4)
+    pieces.game_value_at_optimum = lambda p, q: js(p, q) - math.log(4)  # wrong: 2 * js(p, q)
     return pieces
 
 
@@ -844,7 +863,7 @@ def value_of_the_generators_part_alone(pieces: Any) -> Any:
 
     def value(p: Tensor, q: Tensor) -> Tensor:
         on = q > 0
-        return -(q[on] * (q[on] / (p[on] + q[on])).log()).sum()
+        return -(q[on] * (q[on] / (p[on] + q[on])).log()).sum()  # wrong: plus E_p log D*
 
     pieces.game_value_at_optimum = value
     return pieces
@@ -854,7 +873,7 @@ def value_of_the_generators_part_alone(pieces: Any) -> Any:
 def euclidean_bound_of_one_weight(pieces: Any) -> Any:
     """c for the slope of a layer with weights in [-c, c], as if it had one input."""
     kind = pieces.SlopeBound
-    pieces.clipped_layer_bound = lambda c, n, m=1: kind(c * n, c)
+    pieces.clipped_layer_bound = lambda c, n, m=1: kind(c * n, c)  # wrong: c * math.sqrt(m * n)
     return pieces
 
 
@@ -864,6 +883,7 @@ def coordinate_bound_for_distances(pieces: Any) -> Any:
     kind, right = pieces.SlopeBound, pieces.clipped_network_bound
 
     def bound(c: float, sizes: list[int]) -> Any:
+        # wrong: .euclidean for the second
         return kind(right(c, sizes).max_norm, right(c, sizes).max_norm)
 
     pieces.clipped_network_bound = bound
@@ -877,7 +897,7 @@ def slopes_of_layers_added(pieces: Any) -> Any:
     """The norms of the layers summed: constants of maps in a row multiply."""
     pieces.spectral_bound = lambda weights: torch.stack(
         [torch.linalg.matrix_norm(w, 2) for w in weights]
-    ).sum()
+    ).sum()  # wrong: .prod()
     return pieces
 
 
@@ -886,6 +906,7 @@ def slopes_of_layers_added(pieces: Any) -> Any:
 )
 def frobenius_norms_multiplied(pieces: Any) -> Any:
     """Frobenius norms in place of spectral ones: a bound, and not a tight one."""
+    # wrong: matrix_norm(w, 2)
     pieces.spectral_bound = lambda weights: torch.stack([w.norm() for w in weights]).prod()
     return pieces
 
@@ -893,6 +914,7 @@ def frobenius_norms_multiplied(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.reshaped_norm_is_not_operator_norm"])
 def flattened_norm_as_slope(pieces: Any) -> Any:
     """The norm of the flattened kernel taken for the convolution's: pixels lie in several patches."""
+    # wrong: times sqrt(kh kw)
     pieces.conv_norm_bound = lambda weight: torch.linalg.matrix_norm(weight.flatten(1), 2)
     return pieces
 
@@ -902,7 +924,9 @@ def norm_without_padding(pieces: Any) -> Any:
     """The convolution's norm computed without its padding: the border is left out."""
     right = pieces.conv_operator_norm
     pieces.conv_operator_norm = lambda weight, height, width, padding=0: right(
-        weight, height, width
+        weight,
+        height,
+        width,  # wrong: and padding
     )
     return pieces
 
@@ -914,7 +938,7 @@ def critic_of_half_the_slope(pieces: Any) -> Any:
 
     def potentials(*arguments: Tensor) -> tuple[Tensor, Tensor]:
         at_x, at_y = right(*arguments)
-        return at_x / 2, at_y / 2
+        return at_x / 2, at_y / 2  # wrong: at_x, at_y
 
     pieces.kantorovich_potentials = potentials
     return pieces
@@ -924,7 +948,7 @@ def critic_of_half_the_slope(pieces: Any) -> Any:
 def independent_plan(pieces: Any) -> Any:
     """The product of the marginals for a transport plan: it joins pairs along which the critic is
     not steep."""
-    pieces.transport_plan = lambda x, y, p, q: p[:, None] * q
+    pieces.transport_plan = lambda x, y, p, q: p[:, None] * q  # wrong: an optimal plan
     return pieces
 
 
@@ -934,5 +958,6 @@ def penalty_with_a_norm_in_single_precision(critic: Any, real: Tensor, fake: Ten
     fraction = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
     x = (real + fraction * (fake - real)).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    # wrong: stay in float64
     norm = (slope.flatten(1).float().square().sum(1) + 1e-12).sqrt().to(real.dtype)
     return (norm - 1).square().mean()
