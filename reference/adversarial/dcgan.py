@@ -102,6 +102,8 @@ class DCGANDiscriminator(nn.Module):
         image_shape: (C, H, W), sides multiples of 2^doublings.
         doublings: halvings; 4 in the paper.
         features: of the first map, doubled in each map after it.
+        batch_norm: False for a critic whose slope is bounded, by a penalty or by spectral norms:
+            there no item may influence another's score.
 
     >>> import torch
     >>> DCGANDiscriminator.tiny()(torch.zeros(5, 3, 8, 12)).shape
@@ -109,7 +111,11 @@ class DCGANDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], doublings: int = 2, features: int = 4
+        self,
+        image_shape: tuple[int, int, int],
+        doublings: int = 2,
+        features: int = 4,
+        batch_norm: bool = True,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -118,8 +124,9 @@ class DCGANDiscriminator(nn.Module):
         parts: list[nn.Module] = [nn.Conv2d(channels, here, 4, stride=2, padding=1)]
         parts += [nn.LeakyReLU(0.2)]
         for _ in range(doublings - 1):
-            parts += [nn.Conv2d(here, 2 * here, 4, stride=2, padding=1, bias=False)]
-            parts += [nn.BatchNorm2d(2 * here), nn.LeakyReLU(0.2)]
+            parts += [nn.Conv2d(here, 2 * here, 4, stride=2, padding=1, bias=not batch_norm)]
+            parts += [nn.BatchNorm2d(2 * here)] if batch_norm else []
+            parts += [nn.LeakyReLU(0.2)]
             here *= 2
         parts += [nn.Conv2d(here, 1, small), nn.Flatten(0)]
         self.layers = nn.Sequential(*parts)

@@ -174,8 +174,8 @@ def _partners(figures: dict[str, Figure]) -> str:
     return (
         f"The way back finds what was given to within {back:.2f}, where another digit would be "
         f"{other:.2f} off; {found}. No loss asks for the true partner: every map that can be undone and "
-        "takes one domain's distribution to the other's has cycle loss zero and fools the critics. "
-        "Which one is found depends on the networks and on the seed."
+        "takes one domain's distribution to the other's has, together with its inverse, cycle loss zero, "
+        "and fools the critics. Which one is found depends on the networks and on the seed."
     )
 
 
