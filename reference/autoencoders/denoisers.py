@@ -115,7 +115,7 @@ def wiener_denoiser(
 
     Paper: Extrapolation, Interpolation, and Smoothing of Stationary Time Series (Wiener, 1949), in
     the form of Pattern Recognition and Machine Learning (Bishop, 2006), equation 2.116,
-    https://www.microsoft.com/en-us/research/people/cmbishop/prml-book/
+    https://www.microsoft.com/en-us/research/publication/pattern-recognition-machine-learning/
     Claims: theory.linear_denoiser_is_wiener
     Differs: vectors in place of stationary series.
 

@@ -93,9 +93,24 @@ def fitted(subject: Handle, data: Data) -> tuple[Tensor, int, Any]:
     "linear_autoencoder.attains_pca_error",
     r"\sum_n \|x_n - g(f(x_n))\|^2 = \sum_{i > k} s_i^2",
     sources=["Pearson 1901", "Eckart and Young 1936", "Baldi and Hornik 1989"],
-    why="""The best plane of dimension k passes through the mean and along the k directions of largest
-    variance; what is lost is the variance in the others. It holds for data off the origin, of any
-    rank, and with equal singular values, where several codes are best.""",
+    why=r"""Let :math:`P` be the orthogonal projection onto the directions of an affine plane of dimension
+    :math:`k` through :math:`b`. A decoder's image lies in such a plane, and the encoder can do no
+    better than reach the nearest point in it. The error is then
+
+    .. math::
+
+        \sum_n \|(I - P)(x_n - b)\|^2 = \sum_n \|(I - P)(x_n - \bar x)\|^2 + N \|(I - P)(\bar x - b)\|^2,
+
+    so the plane should pass through the mean. With the centred data :math:`X = U S V^\top` the
+    first term is :math:`\|X\|^2 - \|XP\|^2 = \sum_i s_i^2 (1 - w_i)`, where :math:`w_i = v_i^\top
+    P v_i` lies between 0 and 1 and :math:`\sum_i w_i = k`: it is least when the first :math:`k`
+    weights are 1.
+
+    The oracle is NumPy's singular values in float64. Data off the origin, of any rank, and with
+    ties, where several codes are best, are drawn.""",
+    assumptions={
+        "encoder and decoder are affine": "points on a circle, coded by their angle, are rebuilt exactly from one number",
+    },
 )
 @given(data=any_data())
 def test_loses_exactly_the_trailing_variance(
@@ -111,10 +126,25 @@ def test_loses_exactly_the_trailing_variance(
     "linear_autoencoder.spans_principal_subspace",
     r"s_k > s_{k+1} \;\Rightarrow\; g(f(x)) = \bar x + V_k V_k^\top (x - \bar x)",
     sources=["Pearson 1901", "Bourlard and Kamp 1988", "Baldi and Hornik 1989"],
-    why="""Where the spectrum has a gap the best plane is unique, and so is the reconstruction of every
-    point of the data's affine hull, seen in training or not. The code itself is free: any invertible
-    map of it can be undone by the decoder.""",
-    assumptions=["a gap in the spectrum at k", "the point lies in the affine hull of the data"],
+    why=r"""In ``linear_autoencoder.attains_pca_error`` the loss is :math:`\sum_i s_i^2 (1 - w_i)` with
+    :math:`\sum_i w_i = k`. If :math:`s_k > s_{k+1}`, any weight moved from the first :math:`k`
+    directions to later ones costs, so the plane is unique: the span of :math:`V_k` through the
+    mean. On the data the reconstruction is the projection onto it, and an affine map is fixed on
+    the affine hull by its values on the data, seen in training or not.
+
+    The code itself is free: any invertible map of it can be undone by the decoder. So the test
+    looks at :math:`g(f(x))` alone, at new points of the hull, and allows for the error that
+    rounding in the data makes when the gap is small.""",
+    assumptions={
+        "a gap in the spectrum at :math:`k`": (
+            r"for the corners :math:`(\pm 1, \pm 1)` of a square every line through the "
+            "origin is as good as any other"
+        ),
+        "the point lies in the affine hull of the data": (
+            "for data on the first axis of the plane :math:`f(x) = x_1 + 5 x_2` is as "
+            "good an encoder as :math:`x_1`, and rebuilds (0, 1) as (5, 0)"
+        ),
+    },
 )
 @given(data=data_with_gap())
 def test_projects_new_points_onto_the_principal_plane(
@@ -140,9 +170,24 @@ def _sensitivity(x: Tensor, code_dim: int) -> float:
     r"\sum_n \|x_n - g(f(x_n))\|^2 \le \sum_n \|x_n - B(A x_n + a) - b\|^2 \quad \text{for all }"
     r" A, a, B, b",
     sources=["Eckart and Young 1936", "Baldi and Hornik 1989"],
-    why="""Eckart and Young: the centred data have no better approximation of rank k. Rivals are random
-    planes with their best encoders, and the best plane itself, turned a little or moved off the
-    mean, or with its last direction exchanged for the next.""",
+    why="""Eckart and Young: a rival reconstruction :math:`B(A x_n + a) + b`, centred, is a matrix of rank
+    at most :math:`k`, and no such matrix is nearer to the centred data :math:`X` than its first
+    :math:`k` singular components. (By the same count of weights as in
+    ``linear_autoencoder.attains_pca_error``; moving the offset off the mean only adds to the
+    error.)
+
+    This is the claim from below, and the test needs no singular values for it: it tries rivals.
+    They are planes with their best encoders: a random one, the principal plane turned by a random
+    rotation or moved off the mean, the plane of the least variance, and one through the origin. A
+    subject that has confused the order of eigenvalues, or forgotten to centre, is beaten by one of
+    them.""",
+    assumptions={
+        "rivals are affine": "points on a circle, coded by their angle, are rebuilt exactly from one number",
+        "the error is squared": (
+            "of the numbers 0, 0, 9, coded by nothing but an offset, the squared error is "
+            "least at 3, the absolute one at 0"
+        ),
+    },
 )
 @given(data=any_data(), angle=st.floats(0.05, 1.5))
 def test_is_beaten_by_no_other_affine_autoencoder(
@@ -177,10 +222,22 @@ def _skew(matrix: Tensor) -> Tensor:
     r"R = g \circ f: \quad R \circ R = R, \quad \langle R'u, v \rangle = \langle u, R'v \rangle, \quad"
     r" \operatorname{tr} R' = k",
     sources=["Pearson 1901", "Baldi and Hornik 1989"],
-    why="""The best encoder sends a point to the nearest one of the plane, and what lies in the plane
-    stays: an orthogonal projection, whatever coordinates the code has. Its trace is its rank, k: all
-    of the code is used.""",
-    assumptions=["the data span the whole space"],
+    why=r"""The best encoder sends a point to the nearest one of the plane. So the reconstruction is
+    :math:`R(x) = \bar x + P (x - \bar x)` with an orthogonal projection :math:`P`, whatever
+    coordinates the code has: what lies in the plane stays (:math:`P^2 = P`), what is lost is at
+    right angles to it (:math:`P^\top = P`), and the trace of a projection is its rank. The trace
+    :math:`k` says that all of the code is used.
+
+    The test applies :math:`R` twice, and reads its matrix off the images of the unit vectors about
+    the mean. It needs no singular values, so that ties in the spectrum, where the plane is one of
+    many, can be judged as well. A decoder that does not undo whitening gives a matrix with
+    :math:`P^2 \ne P`.""",
+    assumptions={
+        "the data span the whole space": (
+            "for data on the first axis of the plane :math:`f(x) = x_1 + 5 x_2` is "
+            "optimal on them, and an oblique projection"
+        ),
+    },
 )
 @given(data=stratified([*full_rank_data().genspec_strata, tied_data()]))
 def test_is_an_orthogonal_projection_that_uses_the_whole_code(
@@ -202,9 +259,21 @@ def test_is_an_orthogonal_projection_that_uses_the_whole_code(
     "linear_autoencoder.keeps_the_mean",
     r"g(f(\bar x)) = \bar x",
     sources=["Pearson 1901", "Baldi and Hornik 1989"],
-    why="""The best plane passes through the centre of gravity: its offset is part of the optimum. Code
-    that never centres spends a dimension on the mean, and code that forgets to add it back rebuilds
-    everything about the origin.""",
+    why=r"""The decomposition in ``linear_autoencoder.attains_pca_error`` has the term :math:`N \|(I -
+    P)(\bar x - b)\|^2`, so the best plane contains the centre of gravity, and what lies in the
+    plane is rebuilt as it is. It also follows from least squares: with a free offset in the
+    decoder the residuals add up to zero, and an affine map takes the mean of the points to the
+    mean of their reconstructions.
+
+    Code that never centres spends a dimension on the mean, and code that forgets to add it back
+    rebuilds everything about the origin. Both look right on centred toy data; the means drawn here
+    are far from 0.""",
+    assumptions={
+        "encoder and decoder have offsets": (
+            "the points (3, 0) and (0, 1) have the mean (1.5, 0.5); without offsets the "
+            "best code of length one is along the first axis, and rebuilds it as (1.5, 0)"
+        ),
+    },
 )
 @given(data=any_data())
 def test_reconstructs_the_mean_as_itself(
@@ -219,8 +288,21 @@ def test_reconstructs_the_mean_as_itself(
     "linear_autoencoder.error_falls_with_code_dim",
     r"E_{k-1} - E_k = s_k^2 \ge 0, \qquad E_k = 0 \iff k \ge \operatorname{rank}",
     sources=["Eckart and Young 1936"],
-    why="""Each further dimension of the code saves the variance along its direction, the largest first;
-    when the code is as long as the data's rank nothing is lost.""",
+    why=r"""With :math:`E_k = \sum_{i > k} s_i^2` (``linear_autoencoder.attains_pca_error``) the difference
+    of two neighbours is one term, :math:`E_{k-1} - E_k = s_k^2`. Each further dimension saves the
+    variance along its direction, the largest first, so the savings decrease. :math:`E_k` is 0
+    exactly if all later singular values are, that is if :math:`k` is at least the rank of the
+    centred data.
+
+    The test fits codes of every length to the same data and compares the savings, one by one, with
+    the squared singular values from NumPy. A code that leaves out the strongest direction has the
+    right total at full length, and the wrong savings on the way.""",
+    assumptions={
+        "encoder and decoder are affine": (
+            "points on a circle, coded by their angle, are rebuilt exactly from one "
+            "number, so that :math:`E_1 = 0` at rank 2"
+        ),
+    },
 )
 @given(data=any_data())
 def test_saves_one_singular_value_with_each_further_dimension(
@@ -242,9 +324,25 @@ def test_saves_one_singular_value_with_each_further_dimension(
     "linear_autoencoder.translation_equivariant",
     r"R_{x + t}(u + t) = R_x(u) + t, \qquad R_{xQ}(uQ) = R_x(u)\,Q, \qquad R_{cx}(cu) = c\,R_x(u)",
     sources=["Pearson 1901"],
-    why="""Squared error knows no origin, no axes and no unit: moving, rotating or magnifying the data
-    does so to the best plane. Dividing each feature by its standard deviation breaks the second.""",
-    assumptions=["a gap in the spectrum at k"],
+    why=r"""Squared error knows no origin, no axes and no unit. If :math:`T` is a translation, a rotation
+    or a magnification by :math:`c`, then :math:`\|Tx - Ty\| = |c| \, \|x - y\|`, so the error of
+    :math:`T \circ R \circ T^{-1}` on the transformed data is :math:`c^2` times that of :math:`R`
+    on the data: one is optimal exactly if the other is, and with a gap the optimum is unique.
+
+    The subject is fitted again to the transformed data and compared with itself. Dividing each
+    feature by its standard deviation survives the first and the third change, and breaks the
+    second: the axes have become special.""",
+    sentence="moves, turns and grows with the data",
+    assumptions={
+        "a gap in the spectrum at :math:`k`": (
+            r"for the corners :math:`(\pm 1, \pm 1)` of a square every line through the "
+            "origin is as good as any other"
+        ),
+        "all axes are magnified alike": (
+            "the points (±2, 0) and (0, ±1) vary most along the first axis; with the "
+            "second stretched by 3, along the second"
+        ),
+    },
 )
 @given(
     data=data_with_gap(),
@@ -274,9 +372,18 @@ def test_moves_turns_and_grows_with_the_data(
     "linear_autoencoder.tolerates_fewer_points_than_dims",
     r"N - 1 \le k \;\Rightarrow\; g(f(x_n)) = x_n, \quad \text{for any } N \ge 1",
     sources=["contracts.md, linear_autoencoder", "Turk and Pentland 1991"],
-    why="""N points span at most N - 1 dimensions, so a code of that length loses nothing, and a longer
-    one has dimensions to spare. A single point is its own mean. Images have more pixels than a data
-    set has images, and code that inverts a covariance matrix fails on them.""",
+    why=r"""The :math:`N` centred points add up to zero, so they span at most :math:`N - 1` dimensions: a
+    code of that length loses nothing, and a longer one has dimensions to spare. A single point is
+    its own mean, and every code rebuilds it.
+
+    Images have more pixels than many data sets have images, so this is no corner case. Three
+    shortcuts fail: a covariance that is inverted is singular here, one that is divided by :math:`N
+    - 1` is NaN for one point, and the thin decomposition has only :math:`\min(N, D)` directions,
+    so that a slice of :math:`k` rows is silently shorter than asked. Where the code is shorter
+    than :math:`N - 1` the test compares the error with NumPy's singular values instead.""",
+    assumptions={
+        r":math:`k \ge N - 1`": "the three corners of a triangle are not rebuilt from a code of length one",
+    },
 )
 @given(data=few_points())
 def test_rebuilds_few_points_exactly(
@@ -297,8 +404,15 @@ def test_rebuilds_few_points_exactly(
     "linear_autoencoder.codes_single_points",
     r"f(u_{1..M})_i = f(u_i), \qquad g(z_{1..M})_i = g(z_i), \qquad f, g \text{ affine}",
     sources=["contracts.md, linear_autoencoder"],
-    why="""What was learned from x is fixed: encoder and decoder are affine maps of one point and one
-    code. An encoder that centres whatever batch it is given is no function of the point.""",
+    why=r"""What was learned from :math:`x` is fixed: encoder and decoder are affine maps of one point and
+    of one code. It is a requirement of the contract, and what breaks without it is every later
+    use: a point's code would depend on the company in which it is encoded. An encoder that takes
+    off the mean of whatever batch it is given is right on the training data, and codes every
+    single point as 0.
+
+    The test encodes and decodes the same points in a batch and alone, and compares the subject
+    with itself. That both maps are affine is judged at midpoints: the code of :math:`\tfrac12 (u +
+    v)` must be the midpoint of the codes, and so for decoding.""",
 )
 @given(data=any_data())
 def test_encodes_and_decodes_each_item_by_itself(
@@ -341,10 +455,30 @@ def training_data(draw: st.DrawFn) -> Data:
     "theory.gradient_descent_finds_pca",
     r"\theta_{t+1} = \theta_t - \eta \nabla L(\theta_t) \;\Rightarrow\; L(\theta_t) \to \frac1N"
     r" \sum_{i > k} s_i^2",
-    sources=["Baldi and Hornik 1989", "CS182 L17, 'Autoencoders'"],
-    why="""The loss of a linear bottleneck with biases is not convex, yet its only minima are global and
-    all others critical points are saddles, which descent from a random start leaves. What it finds
-    reconstructs like PCA, though its code is an arbitrary linear map of the principal components.""",
+    sources=["Baldi and Hornik 1989", "CS182 2021 L17, 'Autoencoders'"],
+    why=r"""The loss :math:`L(A, a, B, b) = \frac1N \sum_n \|x_n - B(A x_n + a) - b\|^2` is not convex:
+    :math:`(A, B)` and :math:`(-A, -B)` are equally good, and their mean is not. But its only
+    minima are global, and all other critical points are saddles
+    (``theory.other_critical_points_are_saddles``), which descent from a random start leaves. At a
+    global minimum the loss is PCA's, :math:`\frac1N \sum_{i > k} s_i^2`, and with a gap in the
+    spectrum so are the reconstructions; the code is an arbitrary invertible map of the principal
+    components.
+
+    The test trains the reference's bottleneck for 500 steps of momentum descent and compares its
+    loss with NumPy's singular values, and its reconstructions with those of the closed form. The
+    spectrum is drawn with fixed gaps, so that this is long enough.""",
+    sentence="a linear bottleneck descends to the error of the principal components",
+    assumptions={
+        "the start is not a critical point": (
+            "with all weights and biases zero, on centred data, every gradient vanishes, "
+            "as each factor multiplies the other"
+        ),
+        "the step is short": (
+            "for the loss :math:`(x - bax)^2` with :math:`x = 1` a step of 2 from "
+            ":math:`a = b = 2` goes to -22, and on from there to infinity"
+        ),
+        "the data are centred or there are biases": "see ``theory.pca_needs_centring``",
+    },
     dtypes=("float64",),
     effort=0.1,
 )
@@ -376,9 +510,29 @@ def test_descends_to_the_error_of_the_principal_components(
     r"\nabla L = 0 \text{ at every set of } k \text{ eigenvectors}, \qquad \lambda_{\min}(\nabla^2 L) < 0"
     r" \text{ but at the first } k",
     sources=["Baldi and Hornik 1989, Facts 3 and 4"],
-    why="""A bottleneck that codes by any k principal directions has zero gradient. Unless they are the
-    leading ones, one of them can be turned towards a stronger direction that is left out, and the loss
-    falls at once: no other critical point can hold descent.""",
+    why=r"""Let a bottleneck code by the principal directions in a set :math:`S` of size :math:`k`. Its
+    residual is :math:`x - \bar x` projected to the other directions, which is uncorrelated with
+    the code and orthogonal to the decoder's columns: all gradients vanish, and the loss is
+    :math:`\frac1N \sum_{i \notin S} s_i^2`.
+
+    If :math:`S` is not the leading set, some :math:`j \in S` is weaker than some :math:`i \notin
+    S`. Turn the direction by an angle :math:`\alpha`, to :math:`\cos\alpha \, v_j + \sin\alpha \,
+    v_i`:
+
+    .. math::
+
+        L(\alpha) = L(0) - \sin^2 \alpha \; \tfrac1N (s_i^2 - s_j^2),
+
+    which falls at once: the Hessian has a negative direction. The test builds the swapped code,
+    checks that its gradient is zero by autograd, that its loss is as computed from NumPy's
+    singular values, and that the turn saves just this much.""",
+    sentence="descent can leave every critical point but the best",
+    assumptions={
+        "the variances exchanged differ": (
+            "with :math:`s_k = s_{k+1}` the exchange costs nothing, and the set is "
+            "another global minimum"
+        ),
+    },
     dtypes=("float64",),
     effort=0.5,
 )
@@ -425,12 +579,29 @@ def _loss_at(pieces: Any, x: Tensor, rows: Tensor) -> tuple[float, float]:
 
 @claim(
     "theory.pca_needs_centring",
-    r"\bar x \perp v_1, \; \|\bar x\| \gg s_1 \;\Rightarrow\; \min_{A, B} \sum_n \|x_n - BAx_n\|^2 \ge"
-    r" s_1^2 > \sum_{i > 1} s_i^2",
+    r"\bar x \parallel v_D, \; N \|\bar x\|^2 \ge s_1^2 \;\Rightarrow\; \min_{A, B} \sum_n"
+    r" \|x_n - B A x_n\|^2 = \sum_{i < D} s_i^2 \ge \sum_{i > 1} s_i^2 \qquad (k = 1)",
     sources=["Bourlard and Kamp 1988", "Jolliffe 2002, §14.2.3"],
-    why="""The assumption that is dropped: without biases, or centring, a code of length one spends its
-    direction on the mean. It is then no better than coding nothing about the mean, and far worse
-    than PCA. With centred data the two agree.""",
+    why=r"""Here :math:`v_i`, :math:`s_i` are the principal directions and singular values of the centred
+    data. Without biases the best code is made of the singular vectors of the data as they are,
+    whose matrix of second moments is
+
+    .. math::
+
+        \sum_n x_n x_n^\top = \sum_i s_i^2 v_i v_i^\top + N \bar x \bar x^\top.
+
+    If the mean lies along :math:`v_D`, where the data vary least, the directions stay and only the
+    last moment changes, to :math:`s_D^2 + N \|\bar x\|^2`. As soon as this is the largest, a code
+    of length one spends its direction on the mean and loses all the others: no better than coding
+    nothing about the mean but the weakest direction. PCA keeps :math:`v_1` and loses the rest.
+
+    The test places the mean at 20 to 200 times the spread and compares both errors with NumPy's
+    singular values. On centred data the two agree.""",
+    sentence="a linear code is spent on the mean where nothing is centred",
+    assumptions={
+        "the mean is far from the origin": r"for :math:`\bar x = 0` both errors are :math:`\sum_{i > 1} s_i^2`",
+        "there are no biases": "with them the code starts from the mean, and the error is PCA's",
+    },
 )
 @given(data=training_data(), far=st.floats(20.0, 200.0))
 def test_spends_its_code_on_the_mean_where_nothing_is_centred(

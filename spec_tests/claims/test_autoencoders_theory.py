@@ -20,7 +20,7 @@ from spec_tests.strategies import normals, seeded, standard_normal
 from spec_tests.tolerance import guarded, rounding
 
 LECTURE = "CS182 2021 L17, 'Autoencoders'"
-ALAIN = "Alain, Bengio 2014, 'What Regularized Auto-Encoders Learn'"
+ALAIN = "Alain and Bengio 2014, 'What Regularized Auto-Encoders Learn'"
 VINCENT = (
     "Vincent et al. 2008, 'Extracting and Composing Robust Features with Denoising Autoencoders'"
 )
@@ -40,11 +40,28 @@ SLACK = rounding(torch.float64, length=64, scale=4.0)
         f"{VINCENT}, section 2.3",
         f"{LECTURE}, 'Denoising autoencoder'",
     ],
-    why="""Squared error is smallest at the mean, for every noisy point by itself. For data on finitely
-    many points the mean is a weighted average of them. The expected loss is integrated by Gauss-Hermite
-    quadrature in the noise; the least loss by any function must be that of the denoiser, which is found
-    here in two ways that know nothing of each other: it beats every perturbed version of itself, and
-    the error is uncorrelated with every function of the noisy point.""",
+    why=r"""For every noisy point by itself, with :math:`m = \mathbb{E}[x \mid \tilde x]`,
+
+    .. math::
+
+        \mathbb{E}\bigl[\|r - x\|^2 \mid \tilde x\bigr] = \|r - m\|^2
+        + \mathbb{E}\bigl[\|m - x\|^2 \mid \tilde x\bigr],
+
+    as the mixed term :math:`2 (r - m) \cdot \mathbb{E}[m - x \mid \tilde x]` vanishes; so :math:`r
+    = m` is best. For data on finitely many points :math:`x_m` with weights :math:`w_m` the
+    posterior mean is their average with weights proportional to :math:`w_m \mathcal{N}(\tilde x;
+    x_m, \sigma^2)`, which stays in their hull.
+
+    The joint density of clean and noisy points is summed over a fine grid of noisy points. The
+    denoiser is judged in two ways that know nothing of its formula: every perturbed version must
+    have a larger loss, and the error must be uncorrelated with each of five functions of the noisy
+    point (the mixed term above).""",
+    assumptions={
+        "the error is squared": (
+            "for the absolute error the posterior median is best: of the points 0 and 1 "
+            "with posterior weights ⅔ and ⅓ it is 0, and the mean ⅓"
+        ),
+    },
     effort=0.3,
 )
 @given(seed=SEEDS, size=st.sampled_from([2, 3, 5]), sigma=st.sampled_from([0.3, 0.7, 1.5]))
@@ -83,10 +100,26 @@ def test_nothing_denoises_better_than_the_posterior_mean(
     r"r^*(\tilde x) - \tilde x = \sigma^2\, \nabla \log p_\sigma(\tilde x)",
     sources=[f"{ALAIN}, theorem 1", "Efron 2011, 'Tweedie's Formula and Selection Bias'",
              f"{LECTURE}, 'Denoising autoencoder'"],
-    why="""Differentiate log ∑ w_m N(x; x_m, σ²): each term contributes its share times (x_m - x)/σ²,
-    which is the posterior mean less the point. A denoiser is a compass that points uphill on the
-    density of noisy points, without ever computing that density. Autograd's gradient of the log-density,
-    which is itself checked against SciPy's normal density, is the oracle.""",
+    why=r"""Differentiate :math:`p_\sigma(\tilde x) = \sum_m w_m \mathcal{N}(\tilde x; x_m, \sigma^2 I)`.
+    Each term brings down :math:`(x_m - \tilde x) / \sigma^2`, so
+
+    .. math::
+
+        \nabla \log p_\sigma(\tilde x) = \sum_m \underbrace{\frac{w_m \mathcal{N}(\tilde x; x_m, \sigma^2 I)}
+        {p_\sigma(\tilde x)}}_{\text{posterior of } x_m} \frac{x_m - \tilde x}{\sigma^2}
+        = \frac{\mathbb{E}[x \mid \tilde x] - \tilde x}{\sigma^2}.
+
+    A denoiser is a compass that points uphill on the density of noisy points, without ever
+    computing that density; score-based models are built on this. Autograd's gradient of the
+    log-density is the oracle, and the log-density itself is first checked against SciPy's normal
+    density. The smoothed density is the one at the full :math:`\sigma`: half of the noise gives
+    another compass.""",
+    assumptions={
+        "the noise is Gaussian": (
+            "for noise of ±1 with even chances and clean points 0 and 2 the noisy point 1 "
+            "may have come from both, and there is no density to climb"
+        ),
+    },
     effort=0.3,
 )  # fmt: skip
 @given(
@@ -124,11 +157,30 @@ def test_a_denoiser_points_uphill(
     r"\sigma^2} \text{ along principal direction } i",
     sources=["Bishop 2006, 'Pattern Recognition and Machine Learning', equation 2.116",
              f"{LECTURE}, 'Denoising autoencoder'"],
-    why="""The expected squared error of an affine denoiser is a quadratic in its weights and needs only
-    the mean and covariance of the data. Setting its gradient to zero gives the filter; here autograd
-    differentiates the error, written out as a trace, at the filter's own weights, and the answer must be
-    zero in every weight. For Gaussian data it is the posterior mean as well, so that nothing non-linear
-    does better.""",
+    why=r"""Let :math:`x` have the mean :math:`\mu` and the covariance :math:`\Sigma`, and the noise
+    :math:`\sigma^2 I`. The affine denoiser :math:`W \tilde x + b` has the error
+
+    .. math::
+
+        \operatorname{tr} (W - I) \Sigma (W - I)^\top + \sigma^2 \|W\|^2 + \|W \mu + b - \mu\|^2,
+
+    a convex quadratic that needs only these two moments. The last term asks for :math:`b = \mu - W
+    \mu`; the slope in :math:`W` is then :math:`2 (W - I) \Sigma + 2 \sigma^2 W`, which vanishes at
+    :math:`W^* = \Sigma (\Sigma + \sigma^2 I)^{-1}`. In the eigenbasis of :math:`\Sigma` this is
+    the shrinkage by :math:`\lambda_i / (\lambda_i + \sigma^2)`: directions with little variance
+    hold mostly noise.
+
+    Autograd differentiates the error as written, at the filter's own weights, which are read off
+    its values; the slope must be zero in every one. For Gaussian data the filter is the posterior
+    mean as well, so that nothing non-linear does better.""",
+    assumptions={
+        "only affine denoisers compete": (
+            r"for data at ±1 the posterior mean :math:`\tanh(\tilde x / \sigma^2)` beats "
+            r"the line :math:`\tilde x / (1 + \sigma^2)`"
+        ),
+        "the noise is uncorrelated with the data": r"noise :math:`\epsilon = -x / 2` is undone exactly by :math:`W = 2I`",
+    },
+    sentence="the best linear denoiser shrinks principal directions",
     effort=0.3,
 )  # fmt: skip
 @given(seed=SEEDS, size=st.sampled_from([1, 2, 4]), sigma=st.sampled_from([0.2, 1.0, 3.0]))
@@ -167,9 +219,24 @@ def test_the_best_linear_denoiser_shrinks_principal_directions(
     "theory.masking_noise_deletes",
     r"x + \epsilon = k \odot x",
     sources=[f"{VINCENT}, section 2.3"],
-    why="""Deleting entries is adding noise that depends on the point: its negative where it is deleted,
-    zero where it is kept. So one loss serves for both kinds of corruption, and a denoiser that copies
-    pays exactly for what was deleted.""",
+    why=r"""Let :math:`k` be a mask of zeros and ones, and :math:`\epsilon = (k - 1) \odot x`. Then
+    :math:`x + \epsilon = k \odot x`: deleting entries is adding noise that depends on the point,
+    its negative where it is deleted and zero where it is kept. So one loss serves for both kinds
+    of corruption. A denoiser that copies what it is shown pays
+
+    .. math::
+
+        \|k \odot x - x\|^2 = \sum_{j :\, k_j = 0} x_j^2,
+
+    exactly for what was deleted. The test multiplies by the mask, adds up the squares of the
+    deleted entries, and compares; a mask that is read the wrong way round is wrong in both. Note
+    that ``theory.tweedie`` does not hold for this noise.""",
+    assumptions={
+        "the mask has zeros and ones only": (
+            r"with :math:`k_j = \tfrac12` an entry is halved, and copying costs "
+            ":math:`x_j^2 / 4`"
+        ),
+    },
     effort=0.3,
 )
 @given(x=normals((3, 4)), seed=SEEDS)
@@ -194,10 +261,24 @@ def test_masking_is_noise_that_depends_on_the_point(
     r"{1 + \lambda} \ne 0 \qquad (A A^\top = I)",
     sources=[f"{LECTURE}, 'Sparse autoencoder: L1, not L2'",
              "Tibshirani 1996, 'Regression Shrinkage and Selection via the Lasso', §2.2"],
-    why="""The slope of |z| at zero is a step: an atom must be worth more than the price before it is
-    used at all. The slope of z²/2 vanishes at zero: a little of every atom is always worth it. Over an
-    orthonormal dictionary each entry is a problem of its own, solved here by a fine search; and the
-    general ridge code must make the gradient of its objective zero.""",
+    why=r"""Over an orthonormal dictionary :math:`\tfrac12 \|x - zA\|^2` is, up to a constant,
+    :math:`\sum_k \tfrac12 (z_k - c_k)^2` with :math:`c_k = x \cdot a_k`: each entry is a problem
+    of its own. The slope of :math:`\lambda |z|` jumps at zero from :math:`-\lambda` to
+    :math:`\lambda`, so 0 is the minimiser for all :math:`|c_k| \le \lambda`: an atom must be worth
+    more than its price before it is used at all. The slope of :math:`\lambda z^2 / 2` vanishes at
+    zero: a little of every atom is always worth it, and :math:`z_k = c_k / (1 + \lambda)`.
+
+    The oracles are the objectives: moving any entry by 0.01 either way must not lower them. And
+    over a dictionary that is not orthonormal the ridge code must make the gradient of its
+    objective zero.""",
+    assumptions={
+        "the dictionary is orthonormal, for the threshold": (
+            r"for two equal atoms of length one and :math:`x \cdot a = 1`, :math:`\lambda "
+            r"= \tfrac12`, the code (½, 0) is optimal although the second atom is worth as "
+            "much as the first"
+        ),
+        "no atom is orthogonal to the point, for the L2 code": r":math:`x \cdot a_k = 0` gives :math:`z_k = 0` for any penalty",
+    },
     effort=0.3,
 )  # fmt: skip
 @given(seed=SEEDS, price=st.sampled_from([0.2, 0.8, 2.0]))
@@ -239,8 +320,23 @@ def test_absolute_values_make_zeros_and_squares_do_not(
     r"\#\{z = 0\} \text{ after training: L1 more than L2}",
     sources=[f"{LECTURE}, 'Sparse autoencoder'", "Ng 2011, CS294A lecture notes, section 3"],
     why="""The loss of a sparse autoencoder is its reconstruction error plus the price of its code, and
-    with the price at zero it is an ordinary autoencoder. Trained alike, the one that pays for absolute
-    values leaves most of its code at zero; the one that pays for squares spreads over more units.""",
+    with the price at zero it is an ordinary autoencoder. By ``theory.l1_sparsifies_l2_shrinks``
+    the pull of an absolute value towards zero is as strong at a small entry as at a large one,
+    while that of a square fades: so the one that pays for absolute values leaves units unused
+    which the other spreads over.
+
+    This is a statement about training, which no theorem makes for a network; the test runs it. Two
+    networks from one start, on data of rank three with sixteen units, are trained alike, and the
+    share of codes above 0.001 is compared. The loss itself is first recomputed from its
+    definition: a sum over units, a mean over points. A price on the weights, or one averaged over
+    the code, is caught there.""",
+    assumptions={
+        "the price is not zero": "then both losses are the same, and so are the two trained networks",
+        "the code is free to be zero": (
+            "sigmoid units are above 0, and a small code can be made up for by large "
+            "weights of the decoder"
+        ),
+    },
     effort=0.1,
 )
 @given(seed=SEEDS)
@@ -274,13 +370,29 @@ def test_a_price_on_absolute_values_empties_the_code(
     "theory.spike_and_slab_is_exact",
     r"p(x) = \sum_s p(s)\, \mathcal N(x; 0, A_s^\top A_s + \sigma^2 I), \qquad "
     r"\mathbb E[z \mid x] = \sum_s p(s \mid x)\, \mathbb E[h_s \mid x, s]",
-    sources=["Mitchell, Beauchamp 1988, 'Bayesian Variable Selection in Linear Regression'",
+    sources=["Mitchell and Beauchamp 1988, 'Bayesian Variable Selection in Linear Regression'",
              "Goodfellow et al. 2012, 'Large-Scale Feature Learning With Spike-and-Slab Sparse "
              "Coding'", f"{LECTURE}, 'Sparse autoencoder'"],
-    why="""An L1 penalty is a density that is merely pointed at zero: no draw from it is sparse. A prior
-    with a point mass at zero is sparse in earnest, at the cost of a sum over subsets. Density and mean
-    code are integrated here by quadrature over the slab of every atom in use, with no Gaussian algebra.
-    An atom always in use makes it ridge regression.""",
+    why=r"""An L1 penalty is the density of a prior that is merely pointed at zero: no draw from it is
+    sparse. Here each atom is in use with probability :math:`\pi` (the spike is at zero, the slab a
+    standard normal). Given the subset :math:`s` in use, with the rows :math:`A_s` of the
+    dictionary, :math:`x = h_s A_s + \text{noise}` is Gaussian with the covariance :math:`A_s^\top
+    A_s + \sigma^2 I`, and the posterior of :math:`h_s` is that of ridge regression. Both then are
+    averaged over all :math:`2^K` subsets: exact sparsity is paid for with this sum.
+
+    Density, mean code and probability of use are integrated in the test by quadrature over the
+    slab of every atom, with no Gaussian algebra. At :math:`\pi \to 1` the mean code must be the
+    ridge regression's.""",
+    assumptions={
+        "all subsets are summed": (
+            r"for :math:`p(s \mid x) = 0.6, 0.4` with an atom in and out of use, the "
+            "likeliest subset alone gives an entry too large by a factor of 5/3"
+        ),
+        "the slab is Gaussian": (
+            "with another slab the sum stays, but each term is an integral without a "
+            "closed form"
+        ),
+    },
     effort=0.3,
 )  # fmt: skip
 @given(seed=SEEDS, atoms=st.sampled_from([1, 2]), rate=st.sampled_from([0.1, 0.5, 0.9]))
@@ -336,9 +448,22 @@ def _layers(seed: int, *widths: int) -> list[nn.Module]:
     r"\frac{\partial L_k}{\partial \theta_j} = 0 \text{ for } j < k, \qquad "
     r"\frac{\partial L_k}{\partial \theta_k} \ne 0",
     sources=[f"{BENGIO}, section 3", f"{LECTURE}, 'Layerwise pretraining'"],
-    why="""Each layer is trained as a shallow autoencoder of what it is given. The layers below are a
-    fixed preprocessing: no gradient reaches them, while the new layer and its decoder both get one. The
-    loss is that of rebuilding the codes below, not the data.""",
+    why=r"""Greedy pretraining trains layer :math:`k` as a shallow autoencoder of what it is given,
+    :math:`c = f_{k-1} \cdots f_1(x)`, with a decoder of its own: :math:`L_k = \frac1N \sum
+    \|d(f_k(c)) - c\|^2`. The layers below are a fixed preprocessing. If a gradient reached them
+    the target :math:`c` would move as well, and the loss has a cheap minimum: codes that are all
+    equal are rebuilt perfectly.
+
+    The test recomputes the loss layer by layer, calls backward, and looks at every parameter: none
+    below may have a gradient, and the new layer and its decoder must both have one. A detach one
+    line too late trains the decoder alone. The loss is that of rebuilding the codes below, not the
+    data.""",
+    assumptions={
+        "the codes below are detached": (
+            "with sigmoid layers trained at once, weights of zero below make all codes ½ "
+            "and the loss 0, whatever the data are"
+        ),
+    },
     effort=0.3,
 )
 @given(seed=SEEDS, depth=st.sampled_from([1, 2, 3]))
@@ -370,10 +495,26 @@ def test_only_the_new_layer_is_trained(
     "theory.greedy_linear_layers_find_pca",
     r"\operatorname{span}(W_1^\top \cdots W_k^\top) = \text{the first } d_k \text{ principal directions}",
     sources=[f"{BENGIO}, section 3", f"{LECTURE}, 'Layerwise pretraining'"],
-    why="""The first linear layer keeps the strongest directions; the second keeps the strongest of
-    those. Greed costs nothing here: the codes' principal directions are the data's, as long as the
-    code keeps their lengths, and the composed encoder is as good as one trained at once. NumPy's
-    singular values of the centred data are the oracle.""",
+    why=r"""The first layer keeps the :math:`d_1` leading directions of the data: its codes are
+    :math:`V_{d_1}^\top (x - \bar x)` with the diagonal covariance of :math:`s_1^2, \ldots,
+    s_{d_1}^2`. The principal directions of these codes are the unit vectors in the same order, so
+    the second layer keeps the first :math:`d_2` of them, and the composed encoder spans
+    :math:`V_{d_2}`. Greed costs nothing here, because the best plane of each size contains the
+    smaller ones; but the codes have to keep their lengths.
+
+    The oracle is NumPy's decomposition of the data, with singular values well apart. The composed
+    weights must lie in the leading subspace and have full rank, and the best affine decoder of the
+    final codes must leave just the trailing variance.""",
+    assumptions={
+        "codes keep their lengths": (
+            "a layer that divides each code by its variance makes the weakest direction "
+            "the strongest for the next"
+        ),
+        "the layers are linear": (
+            "with non-linear layers the best code of length one need not be a part of the "
+            "best code of length two"
+        ),
+    },
     effort=0.3,
 )
 @given(seed=SEEDS, dims=st.sampled_from([(3,), (3, 2), (4, 2, 1)]))
@@ -408,9 +549,21 @@ def test_greedy_linear_layers_span_the_principal_subspace(
     "theory.pretraining_initialises_supervised",
     r"\theta_{\text{classifier}}^{(0)} = \theta_{\text{encoder}}, \qquad \text{the encoder stays}",
     sources=[f"{BENGIO}, section 2.3", f"{LECTURE}, 'Layerwise pretraining'", "CS231n lecture 12"],
-    why="""The point of pretraining is that fine-tuning starts somewhere: the classifier's features must
-    be the encoder's, bit for bit, its new output layer impartial. And it must be a copy: a classifier
-    that shares the tensors ruins the autoencoder while it learns.""",
+    why=r"""The point of pretraining is that fine-tuning starts somewhere: the classifier's features must
+    be the encoder's, bit for bit, and its new output layer impartial, so that the first gradient
+    is that of the features and not of random scores. With scores all equal the cross-entropy is
+    that of a uniform guess over :math:`C` classes, :math:`\log C`. And it must be a copy: a
+    classifier that shares the tensors ruins the autoencoder while it learns.
+
+    It is a requirement, and the test observes it: equal features and equal scores before, the
+    value :math:`\log C`, thirty steps of descent that lower it and move the copied encoder, and
+    the original's parameters unchanged to the last bit afterwards.""",
+    assumptions={
+        "the encoder is copied, not shared": (
+            "after thirty steps of fine-tuning the shared encoder no longer fits the "
+            "autoencoder's decoder"
+        ),
+    },
     effort=0.3,
 )
 @given(seed=SEEDS, classes=st.sampled_from([2, 3, 5]))
@@ -453,12 +606,24 @@ def test_the_classifier_starts_from_the_encoder(
     "theory.implicit_inversion",
     r"z^* = \arg\min_z \| g(z) - x \|^2, \qquad g(z) = zA + b \;\Rightarrow\; z^* = (x - b) A^+",
     sources=["CS182 2020 L16, 'Implicit autoencoder'",
-             "Creswell, Bharath 2016, 'Inverting The Generator Of A Generative Adversarial Network'"],
-    why="""A decoder alone is an autoencoder: the code of a point is whatever input makes the decoder
-    say it. For a linear decoder, descent from zero stays in the row space and ends at the pseudo-inverse
-    (NumPy's is the oracle), also where the code is longer than the point. Points are inverted each for
-    itself. Of a non-linear decoder the codes of points that it has said are found again near the
-    truth.""",
+             "Creswell and Bharath 2016, 'Inverting The Generator Of A Generative Adversarial Network'"],
+    why=r"""A decoder alone is an autoencoder: the code of a point is whatever input makes the decoder say
+    it. For :math:`g(z) = zA + b` the gradient of :math:`\|zA + b - x\|^2` is :math:`2 (zA + b - x)
+    A^\top`, which lies in the image of :math:`A^\top`; descent from zero never leaves this space,
+    and in it the minimiser is unique: the shortest of all minimisers, :math:`(x - b) A^+`. So it
+    does not matter that the code may be longer than the point.
+
+    NumPy's pseudo-inverse is the oracle, for codes shorter than, as long as and longer than the
+    point. Each point is inverted by itself: a mean over the batch shortens every step. Of a
+    decoder bent by tanh, codes of points that it has said are found again.""",
+    assumptions={
+        "descent starts from zero, where the code is longer than the point": (
+            "for :math:`g(z) = z_1 + z_2` and :math:`x = 0` a start at (1, -1) is a "
+            "solution already, and stays"
+        ),
+        "the decoder is linear": ":math:`g(z) = z^2` says 4 for 2 and for -2, and descent from 0 does not move",
+    },
+    sentence="inverting a linear decoder is the pseudo-inverse",
     effort=0.2,
 )  # fmt: skip
 @given(seed=SEEDS, shape=st.sampled_from([(2, 4), (3, 3), (4, 2)]))
@@ -493,9 +658,19 @@ def test_inverting_a_linear_decoder_is_the_pseudo_inverse(
     r"\arg\max_{\|x\| = \rho} w \cdot x = \rho\, \frac{w}{\|w\|}",
     sources=["Erhan et al. 2009, 'Visualizing Higher-Layer Features of a Deep Network', §3.2",
              "CS182 2020 L16, 'Implicit autoencoder'"],
-    why="""What excites a linear unit most, for its length, is its own weight vector (Cauchy and
-    Schwarz); a monotone function of it is excited by the same. Without the constraint on the length the
-    question has no answer. Each start is moved by its own gradient.""",
+    why=r"""By the Cauchy-Schwarz inequality :math:`w \cdot x \le \|w\| \, \|x\|`, with equality exactly if
+    :math:`x` is a positive multiple of :math:`w`. So what excites a linear unit most, for its
+    length :math:`\rho`, is its own weight vector, :math:`\rho w / \|w\|`; a monotone function of
+    the unit is excited by the same. Without the constraint on the length the question has no
+    answer. On the sphere the only other stationary point is the opposite one, the least exciting
+    input, which ascent leaves.
+
+    Three random starts are moved, each by its own gradient, for a linear and a sigmoid unit, and
+    must all end at the weight vector. It is how one sees what a unit of a network has learned.""",
+    assumptions={
+        "the length is fixed": r":math:`w \cdot x` has no maximum: it is doubled with :math:`x`",
+        "the start is not the opposite point": r"at :math:`x = -\rho w / \|w\|` the gradient has no part along the sphere",
+    },
     effort=0.3,
 )  # fmt: skip
 @given(seed=SEEDS, size=st.sampled_from([1, 2, 5]), radius=st.sampled_from([0.5, 3.0]))
@@ -519,9 +694,23 @@ def test_a_unit_is_excited_most_by_its_weights(
     r"f(\tau_{4} x) = \tau_1 f(x) \text{ away from the border}, \qquad g(\tau_1 z) = \tau_4 g(z)",
     sources=["Masci et al. 2011, 'Stacked Convolutional Auto-Encoders'",
              f"{LECTURE}, 'Convolutional autoencoder'"],
-    why="""Two strides of two: an image moved by four pixels has its code moved by one, and back. A code
-    that mixes positions (a dense layer, a global average) loses this, and with it the sharing of
-    weights. Height and width of the code are a quarter of the image's, and come back exactly.""",
+    why=r"""Write :math:`\tau_s` for a shift by :math:`s` pixels. A convolution of stride 2 reads its input
+    at every second place, so :math:`f_1(\tau_2 x) = \tau_1 f_1(x)`; two of them give
+    :math:`f(\tau_4 x) = \tau_1 f(x)`, and the transposed ones the converse. Near the border the
+    padding is seen, so only the inner part is compared.
+
+    The test shifts an image of 24 x 28 pixels by four in either direction and compares the subject
+    with itself, with random weights. A code that mixes positions (a dense layer, a mean over the
+    image) loses this, and with it the sharing of weights. Height and width of the code must be a
+    quarter of the image's, and come back exactly: kernel, padding and stride of the transposed
+    convolutions have to fit.""",
+    assumptions={
+        "the shift is a multiple of four pixels": (
+            "after a shift by one the filters are read at other pixels, and the code is "
+            "no shift of the old one"
+        ),
+        "positions are away from the border": "there zeros enter from outside the image",
+    },
     effort=0.2,
 )  # fmt: skip
 @given(seed=SEEDS, across=st.booleans())

@@ -38,9 +38,22 @@ def _loss(rebuilt: Tensor, target: Tensor) -> Tensor:
     "denoising_loss.matches_definition",
     r"L = \frac1N \sum_{i=1}^N \bigl\| r(x_i + \epsilon_i) - x_i \bigr\|^2",
     sources=[VINCENT, "contracts.md, denoising_loss"],
-    why="""Items are averaged, so that a batch's size does not set the step; dimensions are summed,
-    as in minus the log-density of a Gaussian. The denoiser sees the point with its own noise added,
-    once and as given.""",
+    why=r"""The contract fixes the scale: items are averaged, so that the size of a batch does not set the
+    length of a step; dimensions are summed, as in minus the log-density of a Gaussian, up to its
+    factor :math:`1 / 2\sigma^2`. The denoiser sees the point with its own noise added, once and as
+    given.
+
+    What breaks otherwise is comparison. A mean over dimensions as well, as ``mse_loss`` takes it,
+    is smaller by :math:`D`, so that no learning rate, and no weight against another term, carries
+    over; a norm that is not squared is minimised by another denoiser, a median in place of the
+    posterior mean. The oracle adds up scalar products, one item after the other, for linear and
+    curved denoisers and several sizes of batch and point.""",
+    assumptions={
+        "the error is squared": (
+            "of clean points 0, 0 and 9 behind one noisy point the squared error is least "
+            "at 3, the distance at 0"
+        ),
+    },
 )
 @given(drawn=tasks())
 def test_is_the_mean_squared_distance_of_the_denoised_from_the_clean_points(
@@ -71,9 +84,21 @@ def _as_it_is(x: Tensor) -> Tensor:
     r"r(x + \epsilon) = x \;\Rightarrow\; L = 0, \qquad r = \mathrm{id} \;\Rightarrow\; L = "
     r"\overline{\|\epsilon\|^2}",
     sources=[VINCENT, LECTURE],
-    why="""Whole numbers with a little noise are restored by rounding, which must cost nothing; the
-    identity restores nothing and must cost the noise. An ordinary autoencoder's loss, whose target
-    is its input, has it the other way round and rewards copying.""",
+    why=r"""If :math:`r(x + \epsilon) = x` every term of the loss is zero; if :math:`r` is the identity
+    each is :math:`\|x + \epsilon - x\|^2 = \|\epsilon\|^2`. The two cases tell the possible
+    targets apart without looking inside. The loss of an ordinary autoencoder, whose target is its
+    input, has it the other way round: it rewards copying, noise and all. One that asks for the
+    noise, as diffusion models do, charges both.
+
+    The test needs a perfect denoiser, and has one: clean points are whole numbers and the noise is
+    below ½, so that rounding restores them exactly. It must cost nothing, and the identity must
+    cost the mean squared length of the noise.""",
+    assumptions={
+        "the noise can be undone": (
+            "for noise of size 1 on whole numbers rounding restores another number, and "
+            "the loss is not 0"
+        ),
+    },
 )
 @given(drawn=stratified([_lattices(shape) for shape in SHAPES]))
 def test_costs_nothing_to_restore_and_the_noise_to_copy(
@@ -91,9 +116,19 @@ def test_costs_nothing_to_restore_and_the_noise_to_copy(
     "denoising_loss.denoiser_sees_the_corrupted",
     r"\tilde x = x + \epsilon",
     sources=[VINCENT, "contracts.md, denoising_loss"],
-    why="""The noise is an argument: its size and its kind are the caller's choice. What the denoiser
-    is shown is written down and must be the sum, each point with its own noise, the clean point
-    never.""",
+    why="""The noise is an argument of the contract: its size and its kind are the caller's choice,
+    Gaussian or masking (``theory.masking_noise_deletes``). If the loss drew noise of its own, or
+    scaled or shuffled what it is given, the denoiser would learn another posterior mean than the
+    one that is asked for; if it showed the clean point, the answer would be handed over with the
+    question, and the identity would be optimal.
+
+    The test watches: the denoiser that it passes writes down each input. What was shown must be
+    the sum, each point with its own noise, in every pass over the batch. Noise in reverse order
+    has the right distribution, and only this record finds it.""",
+    sentence="shows the denoiser each point with its own noise",
+    assumptions={
+        "the noise is added": r"noise that multiplies, :math:`x (1 + \epsilon)`, leaves what is zero clean",
+    },
 )
 @given(drawn=tasks())
 def test_denoiser_is_shown_each_point_with_its_own_noise(
@@ -122,8 +157,28 @@ def test_denoiser_is_shown_each_point_with_its_own_noise(
     r"r(x) = Wx + b: \quad \nabla_W L = \frac2N \sum_i (r(\tilde x_i) - x_i)\, \tilde x_i^\top, "
     r"\quad \nabla_b L = \frac2N \sum_i (r(\tilde x_i) - x_i)",
     sources=[VINCENT],
-    why="""The loss is there to train the denoiser. For an affine one the gradient is the regression
-    of the error on what was shown.""",
+    why=r"""For an affine denoiser the loss is a quadratic in :math:`W` and :math:`b`, and by the chain
+    rule
+
+    .. math::
+
+        \frac{\partial}{\partial W} \frac1N \sum_i \|W \tilde x_i + b - x_i\|^2
+        = \frac2N \sum_i (W \tilde x_i + b - x_i)\, \tilde x_i^\top,
+
+    and the same without :math:`\tilde x_i^\top` for :math:`b`: the regression of the error on what
+    was shown. Set to zero these are the normal equations, whose solution is the filter of
+    ``theory.linear_denoiser_is_wiener``.
+
+    The loss is there to train the denoiser, so its gradient is judged and not only its value. The
+    oracle multiplies matrices, with no automatic differentiation. A loss whose rebuilt points are
+    detached is a number to report; halved squares halve every step.""",
+    sentence="has the regression of the error as its gradient in an affine denoiser",
+    assumptions={
+        "the denoiser is affine": (
+            r"for :math:`r(x) = \tanh(Wx)` each error is multiplied by the slope of tanh "
+            "first"
+        ),
+    },
 )
 @given(drawn=tasks(kinds=("linear",)))
 def test_gradient_in_an_affine_denoiser_is_the_regression_of_its_error(

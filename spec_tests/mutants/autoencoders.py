@@ -35,7 +35,7 @@ def _about(mean: Tensor, rows: Tensor) -> Maps:
 def pca_without_centring(x: Tensor, code_dim: int) -> Maps:
     """The singular vectors of the data as they are: the first of them points at the mean, and a
     dimension of the code is spent on it."""
-    return _about(torch.zeros_like(x[0]), _directions(x, code_dim))
+    return _about(torch.zeros_like(x[0]), _directions(x, code_dim))  # wrong: about the mean
 
 
 @mutant(
@@ -46,7 +46,7 @@ def decoder_that_forgets_the_mean(x: Tensor, code_dim: int) -> Maps:
     """The mean is taken off and never put back: everything is rebuilt about the origin."""
     mean = x.mean(0)
     rows = _directions(x - mean, code_dim)
-    return lambda u: (u - mean) @ rows.T, lambda z: z @ rows
+    return lambda u: (u - mean) @ rows.T, lambda z: z @ rows  # wrong: z @ rows + mean
 
 
 @mutant("linear_autoencoder", rejected_by=["linear_autoencoder.codes_single_points"])
@@ -55,7 +55,7 @@ def encoder_that_centres_its_batch(x: Tensor, code_dim: int) -> Maps:
     single new point is always coded as 0."""
     mean = x.mean(0)
     rows = _directions(x - mean, code_dim)
-    return lambda u: (u - u.mean(0)) @ rows.T, lambda z: z @ rows + mean
+    return lambda u: (u - u.mean(0)) @ rows.T, lambda z: z @ rows + mean  # wrong: u - mean of x
 
 
 @mutant(
@@ -71,7 +71,7 @@ def pca_of_the_least_variance(x: Tensor, code_dim: int) -> Maps:
     directions in which the data hardly vary."""
     mean = x.mean(0)
     vectors = torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors
-    return _about(mean, vectors.T[:code_dim])
+    return _about(mean, vectors.T[:code_dim])  # wrong: the last columns
 
 
 @mutant(
@@ -85,7 +85,7 @@ def pca_of_standardised_features(x: Tensor, code_dim: int) -> Maps:
     """Each feature is divided by its standard deviation first: the plane is the best in other units,
     and the error in the data's own is larger."""
     mean, scale = x.mean(0), (x - x.mean(0)).square().mean(0).sqrt() + 1e-12
-    rows = _directions((x - mean) / scale, code_dim)
+    rows = _directions((x - mean) / scale, code_dim)  # wrong: x - mean, no scale
     return lambda u: (u - mean) / scale @ rows.T, lambda z: z @ rows * scale + mean
 
 
@@ -100,6 +100,7 @@ def decoder_that_does_not_undo_whitening(x: Tensor, code_dim: int) -> Maps:
     scale = torch.ones(code_dim).to(x)
     scale[: len(values)] = values[:code_dim].clamp(min=1e-6)
     rows = _directions(x - mean, code_dim)
+    # wrong: z * scale @ rows
     return lambda u: (u - mean) @ rows.T / scale, lambda z: z @ rows + mean
 
 
@@ -114,6 +115,7 @@ def right_singular_vectors_transposed(x: Tensor, code_dim: int) -> Maps:
     """The leading columns of Vh for its rows: orthonormal, of the right shape, and no principal
     directions; the two agree only for codes of full length."""
     mean = x.mean(0)
+    # wrong: Vh[:code_dim]
     columns = torch.linalg.svd(x - mean, full_matrices=True).Vh[:, :code_dim]
     return _about(mean, columns.T)
 
@@ -126,6 +128,7 @@ def pca_that_needs_more_points_than_dimensions(x: Tensor, code_dim: int) -> Maps
     """The thin decomposition has min(N, D) directions; where the code is longer the slice silently is
     shorter than it should be."""
     mean = x.mean(0)
+    # wrong: full_matrices=True
     return _about(mean, torch.linalg.svd(x - mean, full_matrices=False).Vh[:code_dim])
 
 
@@ -136,7 +139,7 @@ def pca_that_needs_more_points_than_dimensions(x: Tensor, code_dim: int) -> Maps
 def pca_of_the_unbiased_covariance(x: Tensor, code_dim: int) -> Maps:
     """The covariance is divided by N - 1 and decomposed: NaN for a single point."""
     mean = x.mean(0)
-    covariance = (x - mean).T @ (x - mean) / (len(x) - 1)
+    covariance = (x - mean).T @ (x - mean) / (len(x) - 1)  # wrong: / len(x)
     vectors = torch.linalg.eigh(covariance).eigenvectors
     return _about(mean, vectors.T.flip(0)[:code_dim])
 
@@ -153,7 +156,7 @@ def pca_after_two_power_iterations(x: Tensor, code_dim: int) -> Maps:
     and elsewhere a mixture of neighbouring directions."""
     mean = x.mean(0)
     basis = torch.eye(x.shape[1]).to(x)[:, :code_dim] + 0.1
-    for _ in range(2):
+    for _ in range(2):  # wrong: until it converges
         basis = torch.linalg.qr((x - mean).T @ ((x - mean) @ basis)).Q
     return _about(mean, basis.T)
 
@@ -163,7 +166,7 @@ def pca_that_centres_in_place(x: Tensor, code_dim: int) -> Maps:
     """``x -= mean`` writes to the caller's data: whatever is computed from them next is centred too."""
     mean = x.mean(0)
     with torch.no_grad():
-        x -= mean
+        x -= mean  # wrong: x = x - mean
     return _about(mean, _directions(x.clone(), code_dim))
 
 
@@ -172,14 +175,14 @@ def code_with_a_wasted_dimension(x: Tensor, code_dim: int) -> Maps:
     """Directions are counted from 1: the strongest is left out."""
     mean = x.mean(0)
     rows = torch.linalg.svd(x - mean, full_matrices=True).Vh
-    return _about(mean, rows.roll(-1, 0)[:code_dim])
+    return _about(mean, rows.roll(-1, 0)[:code_dim])  # wrong: no roll
 
 
 @mutant("linear_autoencoder", rejected_by=["linear_autoencoder.gradient_is_derivative"])
 def pca_that_detaches_the_directions(x: Tensor, code_dim: int) -> Maps:
     """The directions are computed without gradient, although they depend on the data."""
     mean = x.mean(0)
-    return _about(mean, _directions((x - mean).detach(), code_dim))
+    return _about(mean, _directions((x - mean).detach(), code_dim))  # wrong: no detach
 
 
 # Theory --------------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ def bottleneck_with_biases_frozen(pieces: Any) -> Any:
         def __init__(self, data_dim: int, code_dim: int) -> None:
             super().__init__(data_dim, code_dim)
             for layer in (self.encoder, self.decoder):
-                nn.init.zeros_(layer.bias).requires_grad_(False)
+                nn.init.zeros_(layer.bias).requires_grad_(False)  # wrong: biases train
 
     pieces.LinearBottleneck = Frozen
     return pieces
@@ -209,7 +212,7 @@ def bottleneck_with_a_rectified_code(pieces: Any) -> Any:
 
     class Rectified(pieces.LinearBottleneck):  # type: ignore[misc, name-defined]
         def encode(self, x: Tensor) -> Tensor:
-            return torch.relu(self.encoder(x))
+            return torch.relu(self.encoder(x))  # wrong: self.encoder(x)
 
     pieces.LinearBottleneck = Rectified
     return pieces
@@ -218,6 +221,7 @@ def bottleneck_with_a_rectified_code(pieces: Any) -> Any:
 @mutant("theory", rejected_by=["theory.other_critical_points_are_saddles"])
 def loss_averaged_over_features(pieces: Any) -> Any:
     """The mean over features as well as over the batch: smaller by a factor D than PCA's error."""
+    # wrong: .sum(1).mean()
     pieces.reconstruction_loss = lambda x, rebuilt: (x - rebuilt).square().mean()
     return pieces
 
@@ -226,6 +230,7 @@ def loss_averaged_over_features(pieces: Any) -> Any:
 def directions_of_least_variance(pieces: Any) -> Any:
     """Principal directions sorted upwards: the last come first."""
     right = pieces.principal_directions
+    # wrong: no flip
     pieces.principal_directions = lambda centred, count: right(centred, centred.shape[1]).flip(0)[
         :count
     ]
@@ -237,6 +242,7 @@ def autoencoder_about_the_origin(pieces: Any) -> Any:
     """The closed form without centring: it spends its only direction on the mean."""
 
     def without(x: Tensor, code_dim: int) -> Maps:
+        # wrong: x.mean(0), x - x.mean(0)
         return _about(torch.zeros_like(x[0]), _directions(x, code_dim))
 
     pieces.linear_autoencoder = without

@@ -28,7 +28,7 @@ def denoiser_to_the_nearest_point(pieces: Any) -> Any:
     """The likeliest clean point instead of the mean: right for hits, dear between two points."""
 
     def nearest(x: Tensor, points: Tensor, weights: Tensor, sigma: float) -> Tensor:
-        return points[torch.cdist(x, points).argmin(1)]
+        return points[torch.cdist(x, points).argmin(1)]  # wrong: the weighted mean of points
 
     pieces.posterior_mean_denoiser = nearest
     return pieces
@@ -39,7 +39,10 @@ def denoiser_without_the_prior(pieces: Any) -> Any:
     """All clean points are taken to be equally likely."""
     right = pieces.posterior_mean_denoiser
     pieces.posterior_mean_denoiser = lambda x, points, weights, sigma: right(
-        x, points, torch.full_like(weights, 1 / len(weights)), sigma
+        x,
+        points,
+        torch.full_like(weights, 1 / len(weights)),  # wrong: weights
+        sigma,
     )
     return pieces
 
@@ -49,7 +52,10 @@ def denoiser_of_the_variance(pieces: Any) -> Any:
     """sigma where its square is meant: the noise is taken to be larger than it is, or smaller."""
     right = pieces.posterior_mean_denoiser
     pieces.posterior_mean_denoiser = lambda x, points, weights, sigma: right(
-        x, points, weights, math.sqrt(sigma)
+        x,
+        points,
+        weights,
+        math.sqrt(sigma),  # wrong: sigma
     )
     return pieces
 
@@ -59,7 +65,10 @@ def density_of_the_clean_points(pieces: Any) -> Any:
     """The density is smoothed by half of the noise, as if the data had been denoised already."""
     right = pieces.noisy_log_density
     pieces.noisy_log_density = lambda x, points, weights, sigma: right(
-        x, points, weights, sigma / math.sqrt(2)
+        x,
+        points,
+        weights,
+        sigma / math.sqrt(2),  # wrong: sigma
     )
     return pieces
 
@@ -69,7 +78,10 @@ def filter_without_the_mean(pieces: Any) -> Any:
     """Points are shrunk towards zero instead of towards the mean of the data."""
     right = pieces.wiener_denoiser
     pieces.wiener_denoiser = lambda x, mean, covariance, sigma: right(
-        x, torch.zeros_like(mean), covariance, sigma
+        x,
+        torch.zeros_like(mean),  # wrong: mean
+        covariance,
+        sigma,
     )
     return pieces
 
@@ -80,7 +92,7 @@ def filter_that_whitens(pieces: Any) -> Any:
 
     def whiten(x: Tensor, mean: Tensor, covariance: Tensor, sigma: float) -> Tensor:
         noisy = covariance + sigma**2 * torch.eye(len(mean), dtype=x.dtype)
-        return mean + torch.linalg.solve(noisy, (x - mean).T).T
+        return mean + torch.linalg.solve(noisy, (x - mean).T).T  # wrong: covariance @ solve(...)
 
     pieces.wiener_denoiser = whiten
     return pieces
@@ -90,7 +102,7 @@ def filter_that_whitens(pieces: Any) -> Any:
 def masking_that_keeps_what_it_should_delete(pieces: Any) -> Any:
     """The mask is read the wrong way round."""
     right = pieces.masking_noise
-    pieces.masking_noise = lambda clean, keep: right(clean, 1 - keep)
+    pieces.masking_noise = lambda clean, keep: right(clean, 1 - keep)  # wrong: keep
     return pieces
 
 
@@ -98,7 +110,7 @@ def masking_that_keeps_what_it_should_delete(pieces: Any) -> Any:
 def penalty_that_is_a_square_by_another_name(pieces: Any) -> Any:
     """The L1 penalty is computed as a mean of squares: nothing becomes zero."""
     right = pieces.code_penalty
-    pieces.code_penalty = lambda code, norm: right(code, "l2")
+    pieces.code_penalty = lambda code, norm: right(code, "l2")  # wrong: norm
     return pieces
 
 
@@ -108,7 +120,7 @@ def hard_threshold_for_a_soft_one(pieces: Any) -> Any:
 
     def code(x: Tensor, dictionary: Tensor, penalty: float) -> Tensor:
         worth = x @ dictionary.T
-        return torch.where(worth.abs() > penalty, worth, 0.0)
+        return torch.where(worth.abs() > penalty, worth, 0.0)  # wrong: worth less the penalty
 
     pieces.sparse_code = code
     return pieces
@@ -118,6 +130,7 @@ def hard_threshold_for_a_soft_one(pieces: Any) -> Any:
 def ridge_with_twice_the_price(pieces: Any) -> Any:
     """The half in front of the squared error is forgotten in the normal equations."""
     right = pieces.ridge_code
+    # wrong: penalty
     pieces.ridge_code = lambda x, dictionary, penalty: right(x, dictionary, 2 * penalty)
     return pieces
 
@@ -129,6 +142,7 @@ def price_on_the_weights(pieces: Any) -> Any:
     class Decayed(pieces.SparseAutoencoder):  # type: ignore[misc, name-defined]
         def loss(self, x: Tensor) -> Tensor:
             error = (x - self(x)).square().sum(1).mean()
+            # wrong: the price of the code
             return error + self.price * self.encoder.weight.abs().sum()
 
     pieces.SparseAutoencoder = Decayed
@@ -144,7 +158,7 @@ def price_averaged_over_the_code(pieces: Any) -> Any:
             code = self.encode(x)
             error = (x - self(x)).square().sum(1).mean()
             size = code.abs() if self.norm == "l1" else code.square() / 2
-            return error + self.price * size.mean()
+            return error + self.price * size.mean()  # wrong: size.sum(1).mean()
 
     pieces.SparseAutoencoder = Averaged
     return pieces
@@ -161,6 +175,7 @@ def slab_everywhere_and_no_spike(pieces: Any) -> Any:
     right = pieces.SpikeAndSlab
 
     def blurred(dictionary: Tensor, rate: float, sigma: float) -> Any:
+        # wrong: dictionary, rate, sigma
         return right(math.sqrt(rate) * dictionary, 1 - 1e-12, sigma)
 
     pieces.SpikeAndSlab = blurred
@@ -172,7 +187,7 @@ def code_of_the_likeliest_subset(pieces: Any) -> Any:
     """One subset, the likeliest, in place of the average over all."""
 
     def code(self: Any, x: Tensor) -> Tensor:
-        best = self._log_joint(x).argmax(1)
+        best = self._log_joint(x).argmax(1)  # wrong: all subsets, weighed
         gain = torch.linalg.solve(self.covariance, self.kept.mT)
         return torch.einsum("nd,ndk->nk", x, gain[best])
 
@@ -186,6 +201,7 @@ def subsets_without_their_determinant(pieces: Any) -> Any:
     def joint(self: Any, x: Tensor) -> Tensor:
         whitened = torch.linalg.solve(self.covariance, x.mT).transpose(0, 1)
         distance = (whitened * x.mT[:, None]).sum(0)
+        # wrong: less half the log det
         return self.log_prior - math.log(2 * math.pi) - 0.5 * distance.mT
 
     return _slab(pieces, _log_joint=joint)
@@ -197,7 +213,7 @@ def every_layer_trained_at_once(pieces: Any) -> Any:
 
     def loss(layers: Any, decoder: nn.Module, x: Tensor) -> Tensor:
         for layer in layers[:-1]:
-            x = layer(x)
+            x = layer(x)  # wrong: without gradient
         return (decoder(layers[-1](x)) - x).square().sum(1).mean()
 
     pieces.layer_loss = loss
@@ -213,7 +229,7 @@ def layer_cut_off_with_the_rest(pieces: Any) -> Any:
         with torch.no_grad():
             for layer in layers[:-1]:
                 below = layer(below)
-            code = layers[-1](below)
+            code = layers[-1](below)  # wrong: outside no_grad
         return (decoder(code) - below).square().sum(1).mean()
 
     pieces.layer_loss = loss
@@ -228,7 +244,7 @@ def layers_fed_with_the_data(pieces: Any) -> Any:
     def stack(x: Tensor, dims: tuple[int, ...]) -> list[Any]:
         found, width = [], x.shape[1]
         for code_dim in dims:
-            found += right(x[:, :width], (code_dim,))
+            found += right(x[:, :width], (code_dim,))  # wrong: the codes below
             width = code_dim
         return found
 
@@ -246,7 +262,7 @@ def layers_that_whiten_their_codes(pieces: Any) -> Any:
         for code_dim in dims:
             ((weight, bias),) = right(x, (code_dim,))
             spread = (x @ weight.T + bias).var(0)
-            weight, bias = weight / spread[:, None], bias / spread
+            weight, bias = weight / spread[:, None], bias / spread  # wrong: no division
             found.append((weight, bias))
             x = x @ weight.T + bias
         return found
@@ -263,7 +279,7 @@ def classifier_that_shares_the_encoder(pieces: Any) -> Any:
         head = nn.Linear(code_dim, num_classes).double()
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
-        return nn.Sequential(encoder, head)
+        return nn.Sequential(encoder, head)  # wrong: a deep copy
 
     pieces.classifier_from_encoder = classifier
     return pieces
@@ -278,7 +294,7 @@ def classifier_that_starts_afresh(pieces: Any) -> Any:
         fresh = copy.deepcopy(encoder)
         for module in fresh.modules():
             if isinstance(module, nn.Linear):
-                module.reset_parameters()
+                module.reset_parameters()  # wrong: keep the weights
         return right(fresh, code_dim, num_classes)
 
     pieces.classifier_from_encoder = classifier
@@ -290,7 +306,11 @@ def inversion_by_the_transpose(pieces: Any) -> Any:
     """One step from zero: the decoder's transpose, which inverts orthonormal decoders alone."""
     right = pieces.invert_decoder
     pieces.invert_decoder = lambda decoder, x, start, step_size, steps: right(
-        decoder, x, start, 1.0, 1
+        decoder,
+        x,
+        start,
+        1.0,  # wrong: step_size
+        1,  # wrong: steps
     )
     return pieces
 
@@ -300,7 +320,11 @@ def inversion_averaged_over_the_batch(pieces: Any) -> Any:
     """A mean over the batch in the error: the more points, the smaller the step of each."""
     right = pieces.invert_decoder
     pieces.invert_decoder = lambda decoder, x, start, step_size, steps: right(
-        decoder, x, start, step_size / len(x) ** 2, steps
+        decoder,
+        x,
+        start,
+        step_size / len(x) ** 2,  # wrong: step_size
+        steps,
     )
     return pieces
 
@@ -309,6 +333,7 @@ def inversion_averaged_over_the_batch(pieces: Any) -> Any:
 def excitation_downhill(pieces: Any) -> Any:
     """The sign of a loss: the input that silences the unit."""
     right = pieces.activation_maximisation
+    # wrong: unit(x)
     pieces.activation_maximisation = lambda unit, *rest: right(lambda x: -unit(x), *rest)
     return pieces
 
@@ -318,7 +343,11 @@ def excitation_without_its_length(pieces: Any) -> Any:
     """The result is normalised to length one whatever was asked for."""
     right = pieces.activation_maximisation
     pieces.activation_maximisation = lambda unit, start, step_size, steps, radius: right(
-        unit, start, step_size, steps, 1.0
+        unit,
+        start,
+        step_size,
+        steps,
+        1.0,  # wrong: radius
     )
     return pieces
 
@@ -330,6 +359,7 @@ def code_averaged_over_the_image(pieces: Any) -> Any:
     class Centred(pieces.ConvolutionalAutoencoder):  # type: ignore[misc, name-defined]
         def encode(self, x: Tensor) -> Tensor:
             weight = torch.arange(x.shape[3]).to(x)
+            # wrong: nothing taken off
             return super().encode(x) - (x * weight).mean((1, 2, 3), keepdim=True)
 
     pieces.ConvolutionalAutoencoder = Centred
@@ -342,7 +372,7 @@ def image_one_row_short(pieces: Any) -> Any:
 
     class Short(pieces.ConvolutionalAutoencoder):  # type: ignore[misc, name-defined]
         def decode(self, code: Tensor) -> Tensor:
-            return super().decode(code)[:, :, :-1]
+            return super().decode(code)[:, :, :-1]  # wrong: every row
 
     pieces.ConvolutionalAutoencoder = Short
     return pieces
