@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["Cell", "ClaimCard", "Plan", "Settings", "Source", "SubjectCard", "Verdict", "make_plan"]
 
-BUNDLES = ("reference", "torch", "scipy")
+BUNDLES = ("reference", "torch", "scipy", "sklearn")
 REJECTIONS = ("violated", "error", "timeout", "crashed", "missing")
 
 

@@ -247,8 +247,6 @@ def warm_up() -> None:
 
 def describe_claims() -> dict[str, Any]:
     """Every claim as the parent needs it."""
-    import inspect
-
     from spec_tests import catalogue
 
     return {

@@ -79,7 +79,7 @@ class InvertibleConv1x1(nn.Module):
         self, x: Float[Tensor, "n c h w"]
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, " n"]]:
         """From data towards noise; every pixel counts in the log-determinant."""
-        z = torch.einsum("oc,nchw->nohw", self.weight, x)
+        z = (self.weight @ x.flatten(2)).reshape(x.shape)
         log_det = torch.linalg.slogdet(self.weight).logabsdet * x.shape[2] * x.shape[3]
         return z, log_det.expand(len(x))
 
@@ -137,7 +137,7 @@ class LUConv1x1(nn.Module):
         self, x: Float[Tensor, "n c h w"]
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, " n"]]:
         """From data towards noise; every pixel counts in the log-determinant."""
-        z = torch.einsum("oc,nchw->nohw", self.weight(), x)
+        z = (self.weight() @ x.flatten(2)).reshape(x.shape)
         return z, (self.log_scale.sum() * x.shape[2] * x.shape[3]).expand(len(x))
 
     def inverse(self, z: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

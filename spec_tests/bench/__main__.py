@@ -6,9 +6,16 @@ import sys
 
 import torch
 
-from spec_tests.bench import autoregressive, harness, layers
+from spec_tests.bench import autoregressive, flows, harness, latent, layers, transport
 
-PARTS = {"layers": layers, "autoregressive": autoregressive, "harness": harness}
+PARTS = {
+    "layers": layers,
+    "autoregressive": autoregressive,
+    "flows": flows,
+    "latent": latent,
+    "transport": transport,
+    "harness": harness,
+}
 
 
 def main(chosen: list[str]) -> None:

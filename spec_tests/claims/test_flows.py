@@ -567,6 +567,7 @@ def test_flow_samples_follow_their_generator(
         "the law has a density": "the rectified normal max(z, 0) is 0 half of the time, so that"
         " two draws are equal a quarter of the time",
     },
+    dtypes=("float64",),  # single precision repeats itself once in 10^8
     effort=0.3,
 )
 @given(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import linalg, special, stats
 from scipy.spatial import distance
 
@@ -90,3 +91,20 @@ def bernoulli_by_probabilities(x: Any, logits: Any) -> Any:
 @subject("bernoulli_log_likelihood", name="scipy.special.log_expit", arrays="numpy")
 def bernoulli_by_log_expit(x: Any, logits: Any) -> Any:
     return (x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)).sum(-1)
+
+
+# What BigGAN adds --------------------------------------------------------------------------------
+
+
+@subject("orthogonal_penalty", name="scipy.spatial.distance.pdist", arrays="numpy")
+def orthogonal_penalty_by_pairs(weight: Any) -> Any:
+    """Inner products as the distances of all pairs, each of which is met once."""
+    return 2 * (distance.pdist(weight.reshape(len(weight), -1), np.dot) ** 2).sum()
+
+
+@subject("truncated_normal", name="scipy.stats.truncnorm", arrays="numpy")
+def truncated_normal_by_truncnorm(shape: Any, threshold: float, generator: Any) -> Any:
+    """NumPy's generator draws, from a seed that torch's gives."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    source = np.random.default_rng(seed)
+    return stats.truncnorm.rvs(-threshold, threshold, size=shape, random_state=source)

@@ -149,24 +149,50 @@ def bernoulli_by_probabilities(x: Tensor, logits: Tensor) -> Tensor:
 # Normalising flows --------------------------------------------------------------------------------
 
 
-class _Transforms(torch.nn.Module):
-    """A base density and a transform of PyTorch's, with parameters for each feature."""
+transforms = distributions.transforms
 
-    def __init__(self, config: Any) -> None:
+
+def _by_way_of_positive_numbers() -> list[Any]:
+    """R to (0, inf) by exp, and back by the inverse of softplus."""
+    return [transforms.ExpTransform(), transforms.SoftplusTransform().inv]
+
+
+def _by_way_of_an_interval() -> list[Any]:
+    """R to (0, 1) by the logistic function, to (-1, 1), and back by the inverse of tanh."""
+    centre = transforms.AffineTransform(-1.0, 2.0)
+    return [transforms.SigmoidTransform(), centre, transforms.TanhTransform().inv]
+
+
+def _by_way_of_doubling() -> list[Any]:
+    """R to (0, inf) by exp, doubled, and back by the logarithm."""
+    exp = transforms.ExpTransform()
+    return [exp, transforms.AffineTransform(0.0, 2.0), exp.inv]
+
+
+class _Transforms(torch.nn.Module):
+    """Each feature shifted and scaled, then sent to a part of the line and back: data to noise.
+
+    What takes R^D to another space (the simplex of stick breaking, Cholesky factors) is no flow of
+    the contract; the transforms of a line are, one after another.
+    """
+
+    def __init__(self, config: Any, way: Any = _by_way_of_positive_numbers) -> None:
         super().__init__()
-        self.shape = config.event_shape
+        self.shape, self.way = config.event_shape, way
         self.shift = torch.nn.Parameter(torch.zeros(self.shape))
         self.log_scale = torch.nn.Parameter(torch.zeros(self.shape))
 
-    def transform(self) -> distributions.Transform:
-        """From data to noise: affine, then R to (0, inf) by exp, and back by softplus's inverse."""
-        transforms = distributions.transforms
-        parts = [
-            transforms.AffineTransform(self.shift, self.log_scale.exp()),
-            transforms.ExpTransform(),
-            transforms.SoftplusTransform().inv,
-        ]
-        return transforms.IndependentTransform(transforms.ComposeTransform(parts), len(self.shape))
+    def line(self, part: Any, way: Any) -> Any:
+        """The transform of a part of the event's features."""
+        affine = transforms.AffineTransform(self.shift[part], self.log_scale[part].exp())
+        return transforms.ComposeTransform([affine, *way()])
+
+    def each(self) -> Any:
+        """The transform of every feature, with a log-determinant for each of them."""
+        return self.line(..., self.way)
+
+    def transform(self) -> Any:
+        return transforms.IndependentTransform(self.each(), len(self.shape))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         transform = self.transform()
@@ -176,16 +202,91 @@ class _Transforms(torch.nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         return self.transform().inv(z)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def density(self) -> distributions.Distribution:
         zero = torch.zeros_like(self.shift)
         base = distributions.Independent(distributions.Normal(zero, zero + 1), len(self.shape))
-        return distributions.TransformedDistribution(base, self.transform().inv).log_prob(x)
+        return distributions.TransformedDistribution(base, self.transform().inv)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.density().log_prob(x)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Distributions draw from the global generator: seeded by the given one, then put back."""
+        if generator is None:
+            return self.density().sample((n,))
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(int(seed))
+            return self.density().sample((n,))
 
 
 @subject("flow", name="torch.distributions.transforms")
 def flow_by_transforms(config: Any) -> Any:
-    """``sample`` is left out: distributions draw from the global generator."""
     return _Transforms(config)
+
+
+@subject("flow", name="torch.distributions.SigmoidTransform")
+def flow_by_way_of_an_interval(config: Any) -> Any:
+    return _Transforms(config, _by_way_of_an_interval)
+
+
+class _Stacked(_Transforms):
+    """One way for every other entry along the first dimension of the event, another for the rest.
+
+    The dimension is counted from the batch: given -1 for the last, the transform says that it takes
+    whole vectors, and still has a log-determinant for each entry (pytorch/pytorch issue 121220).
+    """
+
+    def each(self) -> Any:
+        ways = _by_way_of_positive_numbers, _by_way_of_doubling
+        parts = [self.line(i, ways[i % 2]) for i in range(self.shape[0])]
+        return transforms.StackTransform(parts, dim=1)
+
+
+@subject("flow", name="torch.distributions.StackTransform")
+def flow_by_stacked_transforms(config: Any) -> Any:
+    return _Stacked(config)
+
+
+class _Concatenated(_Transforms):
+    """The first entry along the first dimension of the event as it is but for scale, then the rest."""
+
+    def each(self) -> Any:
+        lengths = [1, self.shape[0] - 1] if self.shape[0] > 1 else [1]
+        ways = (list, _by_way_of_positive_numbers)
+        parts = [
+            self.line(part, way)
+            for part, way in zip((slice(0, 1), slice(1, None)), ways, strict=True)
+        ]
+        return transforms.CatTransform(parts[: len(lengths)], -len(self.shape), lengths)
+
+
+@subject("flow", name="torch.distributions.CatTransform")
+def flow_by_concatenated_transforms(config: Any) -> Any:
+    return _Concatenated(config)
+
+
+class _Cached(_Transforms):
+    """One transform for life, which remembers its last argument and result (``cache_size=1``)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        del self.log_scale
+        self.scale = torch.nn.Parameter(torch.ones(self.shape))
+        self.kept: Any = None
+
+    def each(self) -> Any:
+        """Made anew where moving the module has replaced its parameters."""
+        if self.kept is None or self.kept.parts[0].loc is not self.shift:
+            affine = transforms.AffineTransform(self.shift, self.scale)
+            parts = [affine, *_by_way_of_positive_numbers()]
+            self.kept = transforms.ComposeTransform(parts, cache_size=1)
+        return self.kept
+
+
+@subject("flow", name="torch.distributions.transforms.cache_size=1")
+def flow_by_cached_transforms(config: Any) -> Any:
+    return _Cached(config)
 
 
 class _Orthogonal(torch.nn.Module):
@@ -339,6 +440,95 @@ def clip_weights_as_one_vector(module: Any, bound: float) -> None:
     with torch.no_grad():
         clipped = torch.nn.utils.parameters_to_vector(parameters).clamp(-bound, bound)
         torch.nn.utils.vector_to_parameters(clipped, parameters)
+
+
+# What BigGAN adds --------------------------------------------------------------------------------
+
+
+@subject("orthogonal_penalty", name="torch.linalg.matrix_norm")
+def orthogonal_penalty_by_norm(weight: Tensor) -> Tensor:
+    """The Frobenius norm of W W^T, its diagonal masked, squared."""
+    rows = weight.flatten(1)
+    own = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    return linalg.matrix_norm((rows @ rows.mT).masked_fill(own, 0)) ** 2
+
+
+@subject("orthogonal_penalty", name="torch.combinations")
+def orthogonal_penalty_by_combinations(weight: Tensor) -> Tensor:
+    """Every pair once, and doubled."""
+    rows = weight.flatten(1)
+    one, other = torch.combinations(torch.arange(len(rows), device=rows.device)).unbind(1)
+    return 2 * linalg.vecdot(rows[one], rows[other]).square().sum()
+
+
+@subject("truncated_normal", name="torch.nn.init.trunc_normal_")
+def truncated_normal_by_init(shape: Any, threshold: float, generator: Any) -> Tensor:
+    empty = torch.empty(shape, device=generator.device)
+    return torch.nn.init.trunc_normal_(empty, a=-threshold, b=threshold, generator=generator)
+
+
+@subject("truncated_normal", name="torch.distributions.Normal")
+def truncated_normal_by_quantiles(shape: Any, threshold: float, generator: Any) -> Tensor:
+    """``icdf`` of uniform numbers between two values of ``cdf``, in double precision."""
+    options: Any = {"device": generator.device, "dtype": torch.float64}
+    noise = torch.rand(shape, generator=generator, **options)
+    normal = distributions.Normal(torch.zeros((), **options), torch.ones((), **options))
+    low, high = normal.cdf(torch.tensor([-threshold, threshold], **options))
+    return normal.icdf(low + noise * (high - low)).to(torch.get_default_dtype())
+
+
+class _EmbeddedRates(torch.nn.Module):
+    """Batch normalisation without parameters, and embeddings for gain and bias."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(
+            config.num_features, config.eps, config.momentum, affine=False
+        )
+        self.gain = torch.nn.Embedding(config.num_classes, config.num_features)
+        self.bias = torch.nn.Embedding(config.num_classes, config.num_features)
+
+    def gain_and_bias(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.gain(y), self.bias(y)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        gain, bias = (part[:, :, None, None] for part in self.gain_and_bias(y))
+        return torch.addcmul(bias, gain, self.norm(x))
+
+
+@subject("class_conditional_batch_norm", name="torch.nn.BatchNorm2d")
+def batch_norm_with_embeddings(config: Any) -> Any:
+    return _EmbeddedRates(config)
+
+
+class _FunctionalStatistics(torch.nn.Module):
+    """``batch_norm`` on buffers that are handed to it; rates linear in one-hot labels."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.gain = torch.nn.Linear(config.num_classes, config.num_features, bias=False)
+        self.bias = torch.nn.Linear(config.num_classes, config.num_features, bias=False)
+        self.register_buffer("mean", torch.zeros(config.num_features))
+        self.register_buffer("variance", torch.ones(config.num_features))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        normal = functional.batch_norm(
+            x,
+            self.mean,
+            self.variance,
+            training=self.training,
+            momentum=self.config.momentum,
+            eps=self.config.eps,
+        )
+        label = functional.one_hot(y, self.config.num_classes).to(x)
+        gain, bias = 1 + self.gain(label), self.bias(label)
+        return gain[:, :, None, None] * normal + bias[:, :, None, None]
+
+
+@subject("class_conditional_batch_norm", name="torch.nn.functional.batch_norm")
+def batch_norm_by_functional(config: Any) -> Any:
+    return _FunctionalStatistics(config)
 
 
 # Cycle consistency -----------------------------------------------------------------------------

@@ -68,6 +68,17 @@ def test_bad_input_is_named(tmp_path: Path, words: tuple[str, ...], message: str
     assert "Traceback" not in outcome.err
 
 
+def test_a_bundle_whose_library_is_absent_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "raise ImportError('not installed')\n", "sklearn.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    outcome = genspec("verify", "sklearn", cwd=tmp_path)
+    assert outcome.status == 2, outcome.out
+    assert "sklearn: this needs scikit-learn (not installed)" in outcome.err
+    assert "pip install 'genspec[data]'" in outcome.err
+
+
 def test_one_bad_file_loses_nothing_else(tmp_path: Path) -> None:
     written(tmp_path, GOOD)
     written(tmp_path, "import os\nos._exit(9)\n", "dies.py")

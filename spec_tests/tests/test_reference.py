@@ -156,6 +156,15 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "bound": (lambda: adversarial.clip_weights(nn.Linear(1, 1), -0.1), r"-0\.1"),
     "layer": (lambda: adversarial.spectral_norm(nn.ReLU()), r"ReLU"),
+    "quantile threshold": (lambda: adversarial.truncated_normal(HALF, -2.0), r"-2\.0"),
+    "redrawing threshold": (
+        lambda: adversarial.redrawn_normal((3,), 0.0, torch.Generator()),
+        r"0\.0",
+    ),
+    "one number a channel": (
+        lambda: adversarial.ClassConditionalBatchNorm2d.tiny()(zeros(1, 3, 1, 1), zeros(1).long()),
+        "not 1",
+    ),
     "kind": (lambda: adversarial.gan_losses("softmax"), "'softmax'"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from spec_tests import catalogue, expectations
 from spec_tests.judge import PROFILES, judge
-from spec_tests.plan import REJECTIONS
+from spec_tests.plan import BUNDLES, REJECTIONS
 from spec_tests.registry import CLAIMS, Claim, Subject
 
 ALL = catalogue.claims()
@@ -38,7 +38,8 @@ CONTROLS = [
     for claim, entry in planned(catalogue.controls())
     if not claim.general or claim.id.endswith(GENERAL)
 ]
-BUNDLES = planned([e for name in ("torch", "scipy") for e in catalogue.load_subjects(name)])
+LIBRARIES = [name for name in BUNDLES if name != "reference"]
+LIBRARY_CELLS = planned([e for name in LIBRARIES for e in catalogue.load_subjects(name)])
 
 
 @pytest.mark.parametrize(("claim", "entry"), MUTANTS, ids=named(MUTANTS))
@@ -58,16 +59,16 @@ def test_the_control_is_accepted(claim: Claim, entry: Subject) -> None:
     )
 
 
-@pytest.mark.parametrize(("claim", "entry"), BUNDLES, ids=named(BUNDLES))
+@pytest.mark.parametrize(("claim", "entry"), LIBRARY_CELLS, ids=named(LIBRARY_CELLS))
 def test_the_bundle_holds_or_its_finding_is_on_record(claim: Claim, entry: Subject) -> None:
     verdict = judge(claim, entry, dtype=claim.dtypes[0], profile=PROFILES["smoke"])
     verdict.device, verdict.dtype = "cpu", claim.dtypes[0]
-    known = [e for name in ("torch", "scipy") for e in expectations.shipped(name)]
+    known = [e for name in LIBRARIES for e in expectations.shipped(name)]
     covering = [e for e in known if e.covers(verdict)]
-    if covering:
-        assert verdict.verdict == covering[0].verdict, "the expectation file is out of date"
-    else:
-        assert verdict.verdict in ("holds", "unsupported"), verdict.message
+    allowed = {e.verdict for e in covering}
+    if all("*" in e.claim for e in covering):  # which is not to say that all that it covers fail
+        allowed |= {"holds", "unsupported"}
+    assert verdict.verdict in allowed, f"{sorted(allowed)} on record, found: {verdict.message}"
 
 
 def test_every_claim_rejects_a_mutant() -> None:
