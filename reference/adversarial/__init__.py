@@ -12,6 +12,9 @@ from reference.adversarial.biggan import (
     BigGANDiscriminator,
     BigGANGenerator,
 )
+from reference.adversarial.class_conditional_norm import (
+    ClassConditionalBatchNorm2d,
+)
 from reference.adversarial.conditional import (
     ConditionalDiscriminator,
     ConditionalGenerator,
@@ -85,6 +88,10 @@ from reference.adversarial.losses import (
     GanLosses,
     gan_losses,
 )
+from reference.adversarial.one_dimensional import (
+    play_turns,
+    taylor_polynomial,
+)
 from reference.adversarial.progressive import (
     ProgressiveDiscriminator,
     ProgressiveGenerator,
@@ -94,20 +101,35 @@ from reference.adversarial.residual_blocks import (
     DownBlock,
     UpBlock,
 )
+from reference.adversarial.slope_critic import (
+    cell_features,
+    segment_shares,
+    train_slopes,
+    transport_turn,
+)
 from reference.adversarial.spectral_norm import (
     SpectralNorm,
     flattened_weight,
     power_iteration,
     spectral_norm,
 )
+from reference.adversarial.tabular_game import (
+    best_scores,
+    tabular_turn,
+)
 from reference.adversarial.truncation import (
     orthogonal_penalty,
+    redrawn_normal,
     truncated_normal,
+)
+from reference.adversarial.turn_matrix import (
+    turn_matrix,
 )
 
 __all__ = [
     "BigGANDiscriminator",
     "BigGANGenerator",
+    "ClassConditionalBatchNorm2d",
     "ConditionalBatchNorm2d",
     "ConditionalDiscriminator",
     "ConditionalGenerator",
@@ -127,7 +149,9 @@ __all__ = [
     "SlopeBound",
     "SpectralNorm",
     "UpBlock",
+    "best_scores",
     "blurred_js",
+    "cell_features",
     "clip_weights",
     "clipped_layer_bound",
     "clipped_network_bound",
@@ -155,13 +179,21 @@ __all__ = [
     "optimal_discriminator",
     "orthogonal_penalty",
     "pixel_norm",
+    "play_turns",
     "power_iteration",
     "r1_penalty",
+    "redrawn_normal",
     "segment_points",
+    "segment_shares",
     "slerp",
     "smallest_map",
     "spectral_bound",
     "spectral_norm",
+    "tabular_turn",
+    "taylor_polynomial",
+    "train_slopes",
+    "transport_turn",
     "truncated_normal",
+    "turn_matrix",
     "vector_arithmetic",
 ]

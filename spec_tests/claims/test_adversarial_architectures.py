@@ -25,7 +25,7 @@ DCGAN = "Radford, Metz, Chintala 2015, 'Unsupervised Representation Learning wit
 BIGGAN = "Brock, Donahue, Simonyan 2018, 'Large Scale GAN Training'"
 PROGRESSIVE = "Karras et al. 2017, 'Progressive Growing of GANs'"
 CYCLEGAN = "Zhu et al. 2017, 'Unpaired Image-to-Image Translation'"
-CGAN = "Mirza, Osindero 2014, 'Conditional Generative Adversarial Nets'"
+CGAN = "Mirza and Osindero 2014, 'Conditional Generative Adversarial Nets'"
 LECTURE = "CS182 2021 L19, 'Generative Adversarial Networks'"
 
 SIZES = st.sampled_from([(1, 2), (2, 1), (2, 3)])  # of the smallest map
@@ -109,12 +109,23 @@ def _guidelines(steps: Any, conv: type, pattern: list[list[type]], who: str) -> 
     r"\text{strides for pooling},\quad \text{batch normalisation except at the images},\quad "
     r"\text{ReLU and tanh in } G,\ \text{LeakyReLU in } D",
     sources=[f"{DCGAN}, Section 3, 'Architecture guidelines'", f"{LECTURE}, 'DCGAN'"],
-    why="""Strided convolutions let the network learn its own enlargement; full layers tie it to one size;
-    batch normalisation keeps deep generators from collapsing, but at the pixels, and at the
-    discriminator's input, it would couple the images' own means; LeakyReLU keeps a slope where the
-    discriminator says no. The parts are watched while they run, so that the order counts.""",
+    why="""Requirements, each with a reason. Strided convolutions let the network learn how
+    to resize; a transposed one of kernel 4, stride 2 and padding 1 makes :math:`2 (n - 1) - 2 + 4
+    = 2 n` pixels of n. Full layers tie it to one size. Batch normalisation keeps deep generators
+    from collapsing, but at the pixels, and at the discriminator's input, it would fix the mean of
+    a batch of images. A ReLU has no slope where its input is negative, so in D it would be silent
+    towards the generator where D says no; a leaky one is not.
+
+    The parts are watched by hooks while they run, with the sizes that they give, so that order
+    counts and not the way in which the module is written. What is run is compared with the list.""",
+    assumptions={
+        "the sides can be halved as often as asked": (
+            "a side of 7 halves to 3, and doubles to 6 again"
+        ),
+    },
     dtypes=("float64",),
     effort=0.5,
+    sentence="DCGAN is built as its guidelines say",
 )
 @given(
     doublings=st.sampled_from([1, 2, 3]),
@@ -166,10 +177,29 @@ def test_dcgan_is_built_as_its_guidelines_say(
         f"{DCGAN}, Section 6.3.2",
         f"{LECTURE}, 'vector arithmetic'",
     ],
-    why="""Latents drawn from a normal in many dimensions all have nearly one length; the chord between two
-    leaves the shell where the generator was trained, the great circle stays on it and keeps its pace:
-    after the fraction t the angle is t of the whole. Arithmetic takes means over a few latents first,
-    of which each group may have its own number, so that what they do not share averages out.""",
+    why=r"""Let :math:`\omega` be the angle between a and b, both of length r, and :math:`s(t)
+    = (\sin((1 - t) \omega)\, a + \sin(t \omega)\, b) / \sin \omega`. In an orthonormal basis of
+    their plane :math:`a = (r, 0)` and :math:`b = r (\cos \omega, \sin \omega)`, and
+
+    .. math::
+
+        \sin(\omega - t \omega) + \sin(t \omega) \cos \omega = \sin \omega \cos(t \omega)
+        \implies s(t) = r (\cos(t \omega), \sin(t \omega)),
+
+    an even walk along the great circle. Normal latents in many dimensions all have nearly one
+    length; the chord leaves the shell on which the generator was trained, the circle does not.
+
+    Arithmetic takes the mean :math:`\bar z` of each group first, whatever its number, so that
+    what its members do not share averages out. Angles are measured by chords, which lose no
+    digits where the arccosine does; for parallel latents the walk must be straight.""",
+    assumptions={
+        "a and b have one length": (
+            "halfway from (1, 0) to (0, 2) the length is 1.58 and the angle is 63 degrees, not 45"
+        ),
+        "a and b are not opposite": (
+            r"from a to -a every great circle leads, and :math:`\sin \omega = 0`"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(
@@ -220,10 +250,27 @@ def test_walks_keep_the_length_and_sums_exchange_what_is_shared(
     "theory.truncation_bounds_every_coordinate",
     r"|z_i| \le t, \qquad \Pr(z_i \le s) = \frac{\Phi(s) - \Phi(-t)}{\Phi(t) - \Phi(-t)}",
     sources=[f"{BIGGAN}, Section 3.1, 'truncation trick'", f"{LECTURE}, 'BigGAN'"],
-    why="""What falls outside is drawn again, so the density inside keeps its shape and only its scale
-    changes. Clamping has the same bound and piles up mass at the ends; shrinking has it and narrows
-    the middle. As the noise is given as uniform numbers u, the distribution function must return
-    them: F(z(u)) = u, exactly and without statistics.""",
+    why=r"""What falls outside is drawn again, so the result is a normal given that it lies in
+    [-t, t]: its density is the normal's, divided by the mass inside, and
+
+    .. math::
+
+        F(s) = \frac{\Phi(s) - \Phi(-t)}{\Phi(t) - \Phi(-t)}, \qquad z(u) = \Phi^{-1}\bigl(\Phi(-t) +
+        u\, (\Phi(t) - \Phi(-t))\bigr) = F^{-1}(u).
+
+    For a uniform u the number z(u) has the distribution function F. Clamping has the same bound
+    and piles mass up at the ends, 0.32 of it at t = 1; shrinking narrows the middle and has no
+    bound.
+
+    The noise is handed in as u, so the claim is judged without statistics: SciPy's distribution
+    function of the truncated normal must return each u, ends included. A threshold of zero must
+    be refused.""",
+    assumptions={
+        "t is positive": ("for t = 0 one conditions on an event of probability zero, and F is 0/0"),
+        "u is uniform on [0, 1] (for the distribution)": (
+            "with u squared the median of z is at u = 1/4, below zero"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(
@@ -256,10 +303,28 @@ def test_truncated_noise_is_a_normal_within_its_bounds(
     "theory.orthogonal_penalty_zero_iff_orthogonal",
     r"R(W) = \sum_{i \ne j} (w_i \cdot w_j)^2, \qquad R(W) = 0 \iff w_i \perp w_j \ (i \ne j)",
     sources=[f"{BIGGAN}, Equation 3"],
-    why="""A sum of squares vanishes only with all of them. The diagonal is left out, so that filters of any
-    length cost nothing as long as they are perpendicular: asking for W W^T = I, as earlier work did,
-    holds down lengths as well and limits what the layer can do. There may be more filters than
-    directions; then something is always left.""",
+    why=r"""Flatten the weight to one row :math:`w_i` for each filter. Then
+
+    .. math::
+
+        R(W) = \bigl\lVert W W^\top \odot (\mathbf 1 - I) \bigr\rVert_F^2 = \sum_{i \ne j} (w_i \cdot
+        w_j)^2,
+
+    and a sum of squares vanishes only with all of them. The diagonal is left out, so that filters
+    of any length cost nothing as long as they are perpendicular: asking for :math:`W W^\top = I`,
+    as earlier work did, fixes lengths as well and limits what the layer can do.
+
+    The test draws perpendicular filters of many lengths, tilts one, and computes the double sum
+    in plain Python floats. There may be more filters than directions; then not all can be
+    perpendicular, and the sum says what is left.""",
+    assumptions={
+        "there are no more filters than inputs (for zero to be in reach)": (
+            "three filters of length one in the plane pay at least 1.5, as at angles of 120 degrees"
+        ),
+        "filters are the rows of the flattened weight": (
+            "W = ((1, 1), (0, 0)) has perpendicular rows and parallel columns"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(
@@ -296,10 +361,30 @@ def test_the_penalty_counts_pairs_of_filters_that_are_not_perpendicular(
     "theory.conditional_batch_norm_gain_is_one_plus",
     r"y_{nc} = (1 + (A k_n)_c)\, \hat x_{nc} + (B k_n)_c",
     sources=[f"{BIGGAN}, Appendix B", f"{LECTURE}, 'BigGAN'"],
-    why="""Without a condition the layer is plain batch normalisation: gain one, not zero, which would switch
-    the layer off. Both gain and bias are linear in the condition, which may differ from item to item,
-    while mean and variance are those of the whole batch. Each item and channel is fitted as a line
-    over the normalised pixels, which knows nothing of how the layer is made.""",
+    why=r"""Write :math:`\hat x` for the activations, normalised by mean and variance of the
+    whole batch, and :math:`k_n` for the condition of item n (class and latent). Without a
+    condition the layer is plain batch normalisation: gain one, not zero, which would switch the
+    layer off. A and B have no constants and are shared, so that gain minus one and bias are
+    linear in the condition, which may differ from item to item.
+
+    .. math::
+
+        g(k + 2 k') - 1 = (g(k) - 1) + 2\, (g(k') - 1), \qquad b(k + 2 k') = b(k) + 2\, b(k').
+
+    The test does not look inside. For each item and channel it fits the output by a line over the
+    normalised pixels, which must be exact, and reads gain and bias from it; they must obey these
+    equations, and change with the condition.""",
+    assumptions={
+        "the maps have no constants": (
+            "a constant of 0.5 in A gives the gain 1.5 without a condition"
+        ),
+        "an item's pixels are not all equal (to read the gain)": (
+            "with one pixel every gain fits, with some bias"
+        ),
+        "statistics are the batch's, over all conditions": (
+            "over the items of one condition a group of one item with one pixel becomes its bias"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(
@@ -375,10 +460,27 @@ def _silenced(block: nn.Module, keep: nn.Module) -> list[nn.Module]:
     "theory.residual_blocks_halve_and_double",
     r"W_{\text{last}} = 0 \;\Rightarrow\; \mathrm{up}(x) = S\, U x,\quad \mathrm{down}(x) = P\, S x",
     sources=[f"{BIGGAN}, Figure 15", f"{LECTURE}, 'BigGAN'"],
-    why="""With the last convolution of its residual branch at zero a block is its shortcut alone: pixels
-    repeated (U) and mixed by a 1 by 1 convolution, or mixed and averaged over two by two (P). So
-    gradients pass from end to end from the start of training. Normalising, activating or scaling the
-    sum afterwards would break the passage. With weights drawn, the branch has its say.""",
+    why=r"""A block is a sum, residual branch plus shortcut. If the last convolution of the
+    branch, :math:`W_{\text{last}}`, is zero with its constant, the branch adds nothing and the
+    shortcut is left: pixels repeated (U) and mixed over channels by a 1 by 1 convolution S, or
+    mixed and averaged over two by two (P). S acts on each pixel by itself and is affine, so it
+    commutes with both:
+
+    .. math::
+
+        S\, U x = U\, S x, \qquad S\, P x = P\, S x.
+
+    So signals and gradients pass from end to end at the start of training. Normalising,
+    activating or scaling the sum would break the passage.
+
+    The oracle mixes channels by one ``einsum`` with the shortcut's own weights, and resizes by
+    reshaping. With weights as drawn, the branch must change something.""",
+    assumptions={
+        "the constant of the last convolution is zero too": (
+            "a constant of 0.3 adds 0.3 to every pixel"
+        ),
+        "nothing follows the sum": ("a ReLU after it turns a shortcut of -1 into 0"),
+    },
     dtypes=("float64",),
     effort=0.5,
 )
@@ -437,10 +539,31 @@ def test_blocks_without_their_residual_are_resized_shortcuts(
     r"G_s(z; 0) = U\, G_{s-1}(z; 1), \qquad D_s(x; 0) = D_{s-1}(P x; 1), \qquad "
     r"G_s(z; \alpha) = (1 - \alpha)\, G_s(z; 0) + \alpha\, G_s(z; 1)",
     sources=[f"{PROGRESSIVE}, Figure 2", f"{LECTURE}, 'Progressive GAN'"],
-    why="""A network that grows must not forget. At alpha = 0 the new block has no say: images are the old
-    ones with every pixel four times, and a large image is scored as its two by two means were before.
-    At alpha = 1 the detour is gone. In between the image moves along a straight line, so that
-    nothing jumps.""",
+    why=r"""A network that grows must not forget. Stage s has a detour: the last stage's
+    image, repeated by U, and the new block's image are mixed with weights :math:`1 - \alpha` and
+    :math:`\alpha`. At 0 the image is the old one with every pixel four times; at 1 the detour is
+    gone; between them
+
+    .. math::
+
+        G_s(z; \alpha) = (1 - \alpha)\, U G_{s-1}(z; 1) + \alpha\, G_s(z; 1),
+
+    a straight line, so that nothing jumps. The discriminator mixes features where the detour
+    enters: at 0 it scores a large image by its two by two means (P), as before. Between the ends
+    its score is not linear in :math:`\alpha`, for layers follow.
+
+    Both networks are built with drawn parameters, and images and scores are compared between
+    stages; U and P are reshapes of the test's own. The new block must draw something at the other
+    end.""",
+    assumptions={
+        "the smaller network is fully grown": (
+            r"stage s at :math:`\alpha = 0` goes on from stage s - 1 at :math:`\alpha = 1`, and "
+            "not from 0.5"
+        ),
+        "nothing but the mixture follows the images (for the straight line)": (
+            "with a tanh after it, halfway from 0 to 2 is 0.76, where the mean of both ends is 0.48"
+        ),
+    },
     dtypes=("float64",),
     effort=0.5,
 )
@@ -505,9 +628,26 @@ def test_a_grown_network_starts_where_the_smaller_one_ended(
     "theory.pixel_norm_has_unit_mean_square",
     r"\tfrac1C \textstyle\sum_c y_{nchw}^2 = 1, \qquad y_{n \cdot hw} \parallel x_{n \cdot hw}",
     sources=[f"{PROGRESSIVE}, Section 4.2"],
-    why="""The features of one pixel are divided by their root mean square and keep their direction: no
-    statistics over the image or the batch, and nothing to learn, yet no layer can make magnitudes
-    run away.""",
+    why=r"""The C features of one pixel are divided by their root mean square:
+
+    .. math::
+
+        y_c = \frac{x_c}{\sqrt{\frac1C \sum_k x_k^2 + \varepsilon}} \implies \frac1C \sum_c y_c^2 =
+        \frac{m}{m + \varepsilon}, \qquad m = \tfrac1C \textstyle\sum_k x_k^2,
+
+    which is one up to the guard :math:`\varepsilon`. One positive number divides all features of
+    the pixel, so their direction stays. No statistics over the image or the batch, and nothing to
+    learn; yet no layer can make magnitudes run away, which is how competing networks drive one
+    another up.
+
+    The test measures mean squares where the guard does not count, and multiplies the length back
+    in to find x again, for feature maps and for plain vectors.""",
+    assumptions={
+        "the features are large against the guard": (
+            r"a pixel of zeros stays zero, and one with :math:`m = \varepsilon` gets the mean "
+            "square 1/2"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(x=stratified([normals((2, 3, 4, 5), 2.0), normals((3, 1, 2, 2)), normals((4, 6), 5.0)]))
@@ -534,10 +674,25 @@ def test_the_features_of_a_pixel_have_unit_mean_square(
         f"{PROGRESSIVE}, Section 3",
         "Salimans et al. 2016, 'Improved Techniques', Section 3.2",
     ],
-    why="""A discriminator that sees one image at a time cannot know that the generator draws the same one
-    over and over. One number for the whole batch tells it: the standard deviation over items, in
-    every place, averaged over places. The other order, deviation within an image, says nothing of
-    collapse.""",
+    why=r"""A discriminator that sees one image at a time cannot know that the generator draws
+    the same one over and over. One number for the whole batch tells it: the standard deviation
+    over the items n, in every place (c, h, w), averaged over places (the bar). A mean of numbers
+    that are not negative is zero only if each is, and a variance over items is zero only if all
+    items agree there; hence the equivalence.
+
+    The oracle is NumPy's standard deviation. The gradient is looked at where the batch has
+    collapsed: the root of a variance v has the slope :math:`1 / (2 \sqrt v)`, infinite at zero,
+    times a slope of v which is zero. Without a guard under the root the product is NaN, at the
+    moment when the gradient is needed most.""",
+    assumptions={
+        "the deviation is taken over the items": (
+            "two equal images with pixels 0 and 2 have s = 0, and a deviation of 1 over "
+            "everything at once"
+        ),
+        "the guard under the root is left out of account": (
+            "with one of 1e-8 a collapsed batch has s = 1e-4"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(x=stratified([normals((4, 3, 2, 5)), normals((2, 1, 3, 1)), normals((1, 2, 2, 3))]))
@@ -571,9 +726,27 @@ def test_the_spread_of_a_batch_is_appended_and_vanishes_with_it(
         f"{CYCLEGAN}, Section 4 and Appendix 7.2",
         "Ulyanov et al. 2016, 'Instance Normalization'",
     ],
-    why="""A translator gives an image of the same size, and of this image alone: instance normalisation has
-    no running statistics and no neighbours, so that train and eval mode agree and batches of one, as
-    in the paper, are as good as any.""",
+    why=r"""A translator gives an image of the same size (strides and enlargements cancel)
+    with pixels within the range of tanh, and of this image alone. Instance normalisation makes
+    the last point true: it takes mean and variance over the pixels of one item and one channel,
+    so that every layer acts item by item, and
+
+    .. math::
+
+        G(x_1, \dots, x_N) = (G(x_1), \dots, G(x_N)).
+
+    It keeps no running statistics, so train and eval mode agree, and batches of one, as in the
+    paper, are as good as any. With batch normalisation the contrast of one image would rub off on
+    the others.
+
+    The test translates a batch, each of its items alone, and the batch in eval mode, and asks for
+    one answer; and the images must not all be one.""",
+    assumptions={
+        "no layer mixes items": (
+            "two items at -1 and 1 stay apart under batch normalisation, and each alone becomes 0"
+        ),
+        "strides divide the sides": ("a side of 9 is halved to 5 and 3, and doubled to 6 and 12"),
+    },
     dtypes=("float64",),
     effort=0.5,
 )
@@ -603,10 +776,29 @@ def test_a_translator_keeps_the_size_and_treats_images_one_by_one(
         f"{CYCLEGAN}, Section 4",
         "Isola et al. 2017, 'Image-to-Image Translation', Section 3.2.2",
     ],
-    why="""Two convolutions of four with stride two and one with stride one see 4 + 2 * 3 + 4 * 3 = 22 pixels.
-    A patch beyond that window has no influence, and every pixel inside has: the discriminator judges
-    texture, is the same everywhere, and takes images of any size. The receptive field is counted by
-    gradients, not by the formula.""",
+    why=r"""A convolution of kernel k whose outputs lie j pixels of the image apart widens the
+    window that a score sees by :math:`(k - 1) j`. Kernels of 4 with strides 2, 2, 1 have j = 1,
+    2, 4, so the window is
+
+    .. math::
+
+        1 + 3 \cdot 1 + 3 \cdot 2 + 3 \cdot 4 = 22,
+
+    and each padding of one moves its start by j, to :math:`4 i - 1 - 2 - 4 = 4 i - 7`. The
+    discriminator judges texture, is the same everywhere, takes images of any size, and its
+    verdict on the image is the mean of the patches.
+
+    The receptive field is not computed but found: the pixels at which the score of a middle patch
+    has a gradient, over three draws of the parameters. None may lie outside of the window, and
+    none inside may be without influence.""",
+    assumptions={
+        "no layer takes statistics over the image": (
+            "with instance normalisation in between every pixel has a gradient in every patch"
+        ),
+        "the window lies within the image": (
+            "at the border it is cut off: patch 0 sees rows 0 to 14, not -7 to 14"
+        ),
+    },
     dtypes=("float64",),
     effort=0.25,
 )
@@ -659,11 +851,28 @@ def _translators(draw: st.DrawFn) -> dict[str, Any]:
     r"L = L_{\mathrm{GAN}}(G, D_Y) + L_{\mathrm{GAN}}(F, D_X) + \lambda L_{\mathrm{cyc}} "
     r"+ \mu L_{\mathrm{id}}, \qquad L_{\mathrm{id}} = 0 \iff G|_Y = \mathrm{id},\ F|_X = \mathrm{id}",
     sources=[f"{CYCLEGAN}, Equation 3 and Section 5.2", LECTURE],
-    why="""Each translator is judged by the critic of the domain it paints, G by D_Y and F by D_X; the cycle
-    term binds them together, and the identity term asks each to leave its own target alone, which is
-    G on y, not on x. Exchanging a critic or a domain still trains, and learns something else. Each
-    part is written out here for affine maps and compared.""",
+    why=r"""Each translator is judged by the critic of the domain it paints: G, which draws
+    images of Y, by :math:`D_Y`, and F by :math:`D_X`. With least squares the translators pay
+
+    .. math::
+
+        \tfrac12 \overline{(D_Y(G(x)) - 1)^2} + \tfrac12 \overline{(D_X(F(y)) - 1)^2},
+
+    and :math:`\lambda` times the cycle term, which binds them together. The identity term
+    :math:`\overline{|G(y) - y|} + \overline{|F(x) - x|}` asks each to leave its own target alone,
+    which is G on y, not on x; a mean of absolute values, it is zero only if both do. Exchanging a
+    critic or a domain still trains, and learns something else.
+
+    Every part is written out for affine maps, with scores of more than one number, and compared
+    under several weights; maps that keep their targets and change all else must pay no identity
+    loss.""",
+    assumptions={
+        "X and Y are the points that were drawn (for the equivalence)": (
+            "a map that keeps 1 and 2 and sends 3 to 0 pays nothing for y = (1, 2)"
+        ),
+    },
     dtypes=("float64",),
+    sentence="the translators' loss is the weighted sum of its parts",
 )
 @given(drawn=_translators(), weights=st.sampled_from([(10.0, 0.0), (2.0, 5.0), (0.0, 1.0)]))
 def test_the_translators_loss_is_the_weighted_sum_of_its_parts(
@@ -723,10 +932,29 @@ def test_the_translators_loss_is_the_weighted_sum_of_its_parts(
         "Shrivastava et al. 2017, 'Learning from Simulated and Unsupervised Images', Section 2.3",
         f"{CYCLEGAN}, Section 4",
     ],
-    why="""Old translations keep a critic from forgetting what it already knew to be fake. An image comes in
-    only when another goes out: until the pool is full every image is kept and shown; after that each
-    new one is either shown itself, or takes the place of an old one, which is shown in its stead. So
-    nothing is lost unseen and nothing is invented, and over many images both cases occur.""",
+    why=r"""Old translations keep a critic from forgetting what it already knew to be fake.
+    Let P be the pool, B its capacity and N the number of images x that come in. One image is
+    handled at a time, in one of three ways: while there is room it is kept and shown; after that,
+    by a coin, it is shown itself, or takes the place of an old one, which is shown in its stead.
+    The first adds one to the pool, the others none; and in each
+
+    .. math::
+
+        P \cup \{x\} = \{\text{shown}\} \cup P'.
+
+    So nothing is lost unseen and nothing is invented. Both follow for a batch by induction.
+
+    Images are numbered, so that these are equations between sets of numbers. Of 400 images that
+    meet a full pool between 100 and 300 must be shown at once: by Hoeffding's inequality a fair
+    coin fails with probability below :math:`10^{-21}`.""",
+    assumptions={
+        "the images are all different": (
+            "of two equal ones a set counts one, and the pool holds both"
+        ),
+        "the pool has room for one at least (for a history)": (
+            "with B = 0 every image is shown and none is kept"
+        ),
+    },
     dtypes=("float64",),
     error=1e-12,
 )
@@ -803,11 +1031,34 @@ def _divergence(p: Tensor, q: Tensor) -> float:
 @claim(
     "theory.conditional_game",
     r"\max_D V(D, G) = \mathbb E_y\bigl[2\, D_{\mathrm{JS}}(p(\cdot | y) \| q(\cdot | y))\bigr] - \log 4",
-    sources=[f"{CGAN}, Equation 2", "Goodfellow et al. 2014, Theorem 1", LECTURE],
-    why="""Given the class there is one game for each, so the best discriminator is the best of each and the
-    values average over classes. A discriminator that is not told the class plays against the
-    mixtures, and as JS is convex it never gets more: a generator that draws good images of the
-    wrong classes is at its optimum there, and not here.""",
+    sources=[
+        f"{CGAN}, Equation 2",
+        "Goodfellow et al. 2014, 'Generative Adversarial Networks', Theorem 1",
+        LECTURE,
+    ],
+    why=r"""Given the class y there is one game for each, and D may answer each by itself. In
+    the game of y the best answer is :math:`p(\cdot | y) / (p(\cdot | y) + q(\cdot | y))`, its
+    value :math:`2 D_{\mathrm{JS}} - \log 4`; values average over classes. A discriminator that is
+    not told the class plays against the mixtures, and as JS is jointly convex
+
+    .. math::
+
+        D_{\mathrm{JS}}\bigl(\mathbb E_y\, p(\cdot | y) \,\|\, \mathbb E_y\, q(\cdot | y)\bigr) \le
+        \mathbb E_y D_{\mathrm{JS}}\bigl(p(\cdot | y) \,\|\, q(\cdot | y)\bigr).
+
+    A generator that draws good images of the wrong classes is at its optimum there, and not here.
+
+    The oracle is SciPy's relative entropy. The value is found for the best answer of each class,
+    for the best that is not told, and for three that are drawn, none of which may have more.""",
+    assumptions={
+        "data and generator have the classes with equal probabilities": (
+            "if the data show class 1 alone and the generator class 2 alone, D reads the label "
+            r"and wins 0, where the images may give :math:`-\log 4`"
+        ),
+        "D may be any function of image and class": (
+            r"one that must be constant has :math:`-\log 4` at most"
+        ),
+    },
     dtypes=("float64",),
 )
 @given(drawn=stratified([_classes(count) for count in (1, 2, 3)]))

@@ -76,10 +76,30 @@ def _least_loss(p: Tensor, q: Tensor, kind: str) -> Tensor:
     r"\tfrac12 \sum_x \tfrac{pq}{p + q} \text{ (least squares)}, \quad 2 - \lVert p - q \rVert_1 "
     r"\text{ (hinge)}",
     sources=[f"{GAN}, proposition 1", f"{LSGAN}, section 3.2", f"{LECTURE}, 'LSGAN'"],
-    why="""Each point's score can be chosen by itself: set the derivative of p a(s) + q b(s) to zero.
-    What is left to pay measures how well p and q can be told apart: Jensen-Shannon, a chi-square
-    divergence from the mean, total variation. The Wasserstein loss is linear in the score, so
-    without a bound on the critic none is best, and the reference refuses.""",
+    why=r"""The score s of each point x can be chosen by itself. With a and b what the
+    discriminator pays for a real and a fake one, set the derivative of :math:`p\, a(s) + q\,
+    b(s)` to zero:
+
+    .. math::
+
+        s = \log \tfrac pq \text{ (logistic)}, \qquad s = \tfrac{p}{p + q} \text{ (least squares)},
+        \qquad s = \operatorname{sign}(p - q) \text{ (hinge)},
+
+    the last since :math:`p (1 - s)_+ + q (1 + s)_+` is made of straight pieces with kinks at 1
+    and -1, where it is 2q and 2p. What is left to pay measures how well p and q can be told
+    apart: Jensen-Shannon, a chi-square divergence from the mean, and, as :math:`2 \min(p, q) = p
+    + q - |p - q|`, total variation. The Wasserstein loss is linear in the score, so without a
+    bound none is best, and the reference refuses.
+
+    The oracle is the divergence in closed form, and other scores, which must pay more.""",
+    assumptions={
+        "the critic may take any value at any point": (
+            r"one that is constant pays :math:`\log 4` at its best, whatever p and q are"
+        ),
+        "p and q are positive (for a finite logistic score)": (
+            "where q = 0 the best score is infinite, and the least loss is only approached"
+        ),
+    },
     effort=0.5,
     dtypes=("float64",),
 )
@@ -126,13 +146,34 @@ RATES = {  # step size, complaint about log q/p = r against the best answer, and
     r"D_{\mathrm{JS}}(p \,\|\, q) \le \tfrac{d^2}{16}",
     sources=[f"{GAN}, proposition 2", f"{LSGAN}, section 3.2",
              "Bushell 1973, 'Hilbert's metric and positive contraction mappings'"],
-    why="""Against its best answer a critic's complaint about x depends on q(x)/p(x) alone and rises with
-    it, so a step that makes samples rarer by their complaint evens the ratio out. By the mean value
-    theorem the spread of log q/p (Hilbert's distance) shrinks by a factor between 1 - h M and 1 - h m,
-    the extreme slopes of the complaint on the way: 1/2 at the data in both logistic games, 1/8 in least
-    squares. Minimax is slow where there are too many samples, non-saturating where there are too few:
-    it sees a lost mode last. Hoeffding's lemma turns the spread into Jensen-Shannon; the steps that are
-    needed for a millionth are counted before the first is made.""",
+    why=r"""Let :math:`r = \log q / p`. Against its best answer the critic's complaint c about
+    a point depends on r alone and rises with it: :math:`\log \sigma(r)` in minimax, :math:`\log(1
+    + e^r)` non-saturating, :math:`\sigma(r)^2 / 2` in least squares. A step makes samples rarer
+    by their complaint, :math:`r' = r - h\, c(r)` plus a constant, and for two points the mean
+    value theorem gives
+
+    .. math::
+
+        r'(x) - r'(y) = (1 - h\, c'(\xi))\, (r(x) - r(y)).
+
+    So the spread d (Hilbert's distance) shrinks by a factor between 1 - hM and 1 - hm, the
+    extreme slopes on the way: 1/2 at the data in both logistic games, 1/8 in least squares.
+    Minimax is slow where samples are too many, non-saturating where they are too few: it sees a
+    lost mode last.
+
+    Hoeffding's lemma gives :math:`\mathrm{KL} \le d^2 / 8` in both directions, and as KL is
+    convex JS is at most a quarter of their sum. The turns that are needed for a millionth are
+    counted beforehand.""",
+    assumptions={
+        "h M is at most one": (
+            "with h = 6 near the data the logistic games have 1 - 6/2 = -2, and the spread "
+            "doubles"
+        ),
+        "p and q are positive everywhere": (
+            "where q = 0 the spread is infinite, and a step that multiplies q never brings the "
+            "point back"
+        ),
+    },
     effort=0.3,
     dtypes=("float64",),
 )  # fmt: skip
@@ -182,9 +223,27 @@ def test_every_turn_evens_out_the_ratio_at_the_rate_of_its_loss(
     "theory.hinge_walks_to_the_data",
     r"g_{t+1} = |g_t - 2h|, \qquad g = |\operatorname{logit} q - \operatorname{logit} p|",
     sources=["Lim and Ye 2017, 'Geometric GAN', section 3", f"{LECTURE}, 'Improving GAN training'"],
-    why="""The best hinge score is a verdict, plus or minus one, and not a degree. With two points the
-    generator therefore walks towards the data by the same 2h of log-odds in every turn, and once it is
-    closer than that it steps over them and back for ever: constant speed, and rest only up to the step.""",
+    why=r"""The best hinge score is a verdict, :math:`\operatorname{sign}(p - q)`, and not a
+    degree. With two points one gets 1 and the other -1, and a step h multiplies q by :math:`e^h`
+    and :math:`e^{-h}` before it is normalised:
+
+    .. math::
+
+        \operatorname{logit} q' = \operatorname{logit} q \pm 2 h,
+
+    towards the data. So the generator walks by the same 2h of log-odds in every turn, and once it
+    is closer than that it steps over them and back for ever: :math:`g' = |g - 2h|`. Constant
+    speed, and rest only up to the step; where the other losses' complaints fade as samples and
+    data agree, this one does not.
+
+    The distance g is checked after every turn, with three more turns than it takes to arrive. At
+    the data the verdict is zero, or rounding's, and nothing is said.""",
+    assumptions={
+        "there are two points": (
+            "for p uniform on three and q = (1/3, 1/2, 1/6) a step of 0.1 moves the first "
+            "point, which was right, to 0.344"
+        ),
+    },
     effort=0.3,
     dtypes=("float64",),
 )
@@ -212,11 +271,30 @@ def test_a_verdict_moves_the_odds_at_constant_speed(
     r"W_\infty(t + 1) \le \max(W_\infty(t) - hc,\, hc), \qquad W_1(t) = W_1(0) - t h c "
     r"\text{ while the supports lie apart}",
     sources=[f"{WGAN}, algorithm 1 and section 3", f"{LECTURE}, 'Wasserstein GAN'"],
-    why="""The best critic of slope at most c leads every sample to its partner in order with slope c,
-    however far away the data are: no gradient vanishes. So the longest way shortens by hc in each turn,
-    for which sorting anew can only help, and all samples arrive within hc of their partners after
-    W_inf / hc turns. Where the supports do not overlap every sample walks all the time, and W1 falls by
-    exactly hc, while Jensen-Shannon would report log 2 throughout.""",
+    why=r"""The best critic of slope at most c leads every sample to its partner in order with
+    slope c, however far away the data are. A sample with a gap g to its partner moves by hc
+    towards it and is then :math:`|g - hc|` away, at most :math:`\max(g - hc, hc)`. Pairing in
+    order is the best plan for the longest way as well as for the mean, so sorting anew can only
+    help: that is the bound on :math:`W_\infty`. Where the supports lie apart and no gap is below
+    hc, all samples walk the same way, and
+
+    .. math::
+
+        W_1(t + 1) = \tfrac1n \sum_i (g_i - hc) = W_1(t) - hc,
+
+    while Jensen-Shannon reports :math:`\log 2` throughout. All arrive within hc after
+    :math:`W_\infty / hc` turns.
+
+    The distances are SciPy's and those of sorted lists, after every turn.""",
+    assumptions={
+        "all points lie on a line": (
+            "in the plane there is no order, and the best critic may lead a sample between partners"
+        ),
+        "data and samples are as many": (
+            "one sample at 0 between data at -1 and 1 has half a partner on either side, and is "
+            "pushed nowhere"
+        ),
+    },
     effort=0.3,
     dtypes=("float64",),
 )
@@ -278,12 +356,32 @@ def _areas(pieces: Any, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     r"\rVert^2 \to \infty, \qquad \text{hinge, within the margin: } 2 - W_1",
     sources=[f"{WGAN}, section 3 and algorithm 1", f"{LECTURE}, 'Wasserstein GAN'",
              "Lim and Ye 2017, 'Geometric GAN', section 3"],
-    why="""On the line a critic is its slopes, and E_data f - E_samples f is linear in them: gradient
-    ascent raises every slope by h A in each step, up to the clipping bound, which the flattest one
-    reaches after c / (h min|A|) steps. Then the critic reads c W1, never W1: clipping measures in a unit
-    of its own. Without the bound the reading after t steps is t h |A|^2, a statement about t. A slope
-    bound of one keeps all scores within the margin of the hinge while the points lie in an interval of
-    length one, and there the hinge loss is 2 less the same reading: no critic pays less than 2 - W1.""",
+    why=r"""On the line a critic is its slopes :math:`s_j` on the cells between points, and
+    what it reads, :math:`\mathbb E_{\text{data}} f - \mathbb E_{\text{samples}} f = \sum_j s_j
+    A_j`, is linear in them; :math:`A_j` is the area between both distribution functions over cell
+    j, so that :math:`W_1 = \sum |A_j|`. Gradient ascent adds hA in each step:
+
+    .. math::
+
+        s(t) = \operatorname{clip}(t h A, -c, c) \;\to\; c \operatorname{sign} A, \qquad \text{reading }
+        c\, W_1,
+
+    reached after :math:`c / (h \min |A|)` steps. Clipping measures in a unit of its own. Without
+    the bound the reading after t steps is :math:`t h \lVert A \rVert^2`, a statement about t.
+    With slopes within one, points in an interval of length one and scores of 0 at its start, all
+    scores stay within the margin of the hinge, and its loss is 2 less the reading: no critic of
+    such slopes pays less.
+
+    The areas are checked against step functions, and their sum against SciPy's distance.""",
+    assumptions={
+        "slopes may differ from cell to cell": (
+            "of areas 1 and -1 a critic of one slope reads 0, and W1 is 2"
+        ),
+        "scores stay within the margin (for the hinge)": (
+            "for points 3 apart a slope of one has a score of 3 somewhere, which gains no more "
+            "than 1 does"
+        ),
+    },
     effort=0.5,
     dtypes=("float64",),
 )  # fmt: skip
@@ -325,11 +423,28 @@ def test_a_clipped_critic_reads_the_distance_in_units_of_its_bound(
     r"s_j^* = \operatorname{sign}(A_j)\Bigl(1 + \frac{|A_j|}{2 w_j}\Bigr), \qquad \sum_j s_j^* A_j = W_1 "
     r"+ \sum_j \frac{A_j^2}{2 w_j}, \qquad s_j(t) - s_j^* \propto (1 - 2 h w_j)^t",
     sources=[f"{WGAN_GP}, section 4 and algorithm 1", f"{LECTURE}, 'Improved Wasserstein GAN'"],
-    why="""A penalty lets the slope pass one: the reading exceeds W1 by what a square term costs, and less
-    the heavier it is. w_j is the weight times the chance that the penalty looks at cell j, the share of
-    the segments between partners that lies in it. Each slope comes to rest at the rate of its own
-    curvature, slowly where the penalty seldom looks. And on the line slope minus one is as good as plus
-    one to it: a slope of the wrong sign settles at 1 - |A|/2w, unless |A| > 2w pushes it over.""",
+    why=r"""Slope s of a cell with area A gains sA and pays :math:`w (|s| - 1)^2`, where w is
+    the penalty's weight times the chance that it looks at this cell, the share of the segments
+    between partners that lies in it. As long as s has the sign of A, the gradient of the
+    difference is
+
+    .. math::
+
+        A - 2 w (s - \operatorname{sign} A) = -2 w (s - s^*), \qquad s^* = \operatorname{sign} A +
+        \frac{A}{2 w},
+
+    so each step of size h shrinks the deviation by 1 - 2hw: slowly where the penalty seldom
+    looks. At rest the reading exceeds :math:`W_1 = \sum |A|` by :math:`\sum A^2 / 2w`, less the
+    heavier the penalty is. Slope minus one is as good as plus one to it: a slope of the wrong
+    sign settles at :math:`-\operatorname{sign} A + A / 2w`, unless |A| > 2w pushes it over.
+
+    The whole path is compared with the geometric sequence, for starts of both signs.""",
+    assumptions={
+        "slopes start with the sign of their area": (
+            "for A = 0.1 and w = 1 a slope that starts at -1 comes to rest at -0.95, not at 1.05"
+        ),
+        "2 h w is below one": ("for hw = 1.5 each step multiplies the deviation by -2"),
+    },
     effort=0.5,
     dtypes=("float64",),
 )
@@ -369,11 +484,31 @@ def test_a_penalised_critic_reads_more_than_the_distance(
     r"\frac{W_1}{\sqrt k} \le \lVert A \rVert_2 \le W_1",
     sources=["Miyato et al. 2018, 'Spectral Normalization for GANs', section 2",
              f"{LECTURE}, 'Spectral norm'"],
-    why="""Spectral normalisation divides the slopes by their Euclidean norm, and training turns them
-    towards the areas: the reading rises to |A| and stops there, a distance that is smaller than W1
-    though every slope could be one, since unit norm is more than unit slope asks for. Only the angle to
-    A matters: a step is at right angles to the slopes, so their length grows, and the path of both is
-    computed here by hand, up to the step at which the angle is below a hundredth.""",
+    why=r"""Spectral normalisation divides the slopes s on the k cells by their Euclidean
+    norm. By Cauchy and Schwarz the reading :math:`s \cdot A / \lVert s \rVert` is at most
+    :math:`\lVert A \rVert_2`, reached where s points along A, and
+
+    .. math::
+
+        \lVert A \rVert_2 \le \lVert A \rVert_1 = W_1 \le \sqrt k\, \lVert A \rVert_2 :
+
+    less than transport, though every slope could be one, for unit norm asks for more than unit
+    slope. The gradient :math:`(A - (A \cdot \hat s)\, \hat s) / \lVert s \rVert`, with
+    :math:`\hat s` the unit vector, is at right angles to s: steps lengthen s and turn it towards
+    A.
+
+    The path is computed by hand with this formula until the angle is below a hundredth; training
+    the normalised layer by autograd must give the same reading, which is then within :math:`\cos
+    0.01` of the most.""",
+    assumptions={
+        "the start is not opposite to A": (
+            r"at :math:`\hat s = -A / \lVert A \rVert` the gradient is zero, and the reading "
+            r"stays at :math:`-\lVert A \rVert`"
+        ),
+        "there is more than one cell (for a difference)": (
+            "with one, both norms are |A|"
+        ),
+    },
     effort=0.2,
     dtypes=("float64",),
 )  # fmt: skip
@@ -473,11 +608,32 @@ def _turns(pieces: Any, z: Tensor, data: Tensor, state: Tensor, kind: str, h: fl
     sources=[f"{MESCHEDER}, section 4 and appendix D",
              "Nagarajan and Kolter 2017, 'Gradient descent GAN optimization is locally stable'",
              f"{LECTURE}, 'Improving GAN training'"],
-    why="""Near the data one turn is a matrix: the critic sees by J how far the samples have moved, the
-    generator follows the critic by J transposed, and K is what pulls the critic back. The loss's own
-    curvature over the width of the data is part of K, as is R1, and so is noise, which makes the data
-    wider. With K = 0 the determinant is one and the players circle; where K is positive on what J sees,
-    small steps bring them in. The derivative of a turn is taken here by finite differences.""",
+    why=r"""The generator is a polynomial in the noise with moments :math:`m(z) = (1, z,
+    \dots)`, the critic one in x with features :math:`\phi(x) = (1, x, x^2 / 2, \dots)`. At rest
+    the samples are the data, and the critic is flat. To first order in the deviations
+    :math:`(\theta, \psi)` the critic sees by :math:`J = \mathbb E[\phi'(x)\, m(z)^\top]` how far
+    the samples have moved, the generator follows by its transpose, both times t, the slope of the
+    loss at rest (1/2, or 1 for Wasserstein and hinge):
+
+    .. math::
+
+        \psi' = (I - h K) \psi - h t J \theta, \qquad \theta' = \theta + h t J^\top \psi'.
+
+    K collects what pulls the critic back: the loss's curvature :math:`\kappa` (1/2 logistic, 2
+    least squares, else 0) over the width of the data, and R1 with weight :math:`\gamma`. With K =
+    0 the determinant is one, and the players circle.
+
+    The matrix is written out with explicit sums, and the derivative of a played turn is found by
+    central differences.""",
+    assumptions={
+        "the generator can draw the data": (
+            "one that only shifts a point cannot meet data of width 1, and no critic is flat "
+            "there"
+        ),
+        "scores stay within the hinge's margin": (
+            "beyond it the hinge has slope 0, and t = 1 no longer holds"
+        ),
+    },
     effort=0.3,
     dtypes=("float64",),
 )  # fmt: skip
@@ -530,11 +686,32 @@ METHODS = {  # kind, sizes, step size, weight of R1
     r"\lVert A^T \rVert \le 10^{-8} \implies \lVert z_T \rVert \le 10^{-6} \lVert z_0 \rVert, "
     r"\qquad z_{t+k} = A^k z_t + O(\lVert z_t \rVert^2), \qquad W_1 \le \sqrt 2 \lVert z \rVert",
     sources=[f"{MESCHEDER}, theorem 4.1 and section 3", f"{LECTURE}, 'Improving GAN training'"],
-    why="""The matrix of a turn says how many turns shrink every deviation to 1e-8. Training from a drawn
-    start does it: logistic and least-squares games on data that have a width, instance noise that lends
-    one to a single point, R1 in games whose loss is a straight line. Two digits are left to the first
-    turns, which are too far out for the matrix; the last ones follow it. What is reached is a divergence:
-    W1 of samples that are shifted and stretched is at most the sum of both deviations, as sorting says.""",
+    why=r"""Let A be the matrix of a turn near the data and T the number of turns after which
+    its power is below :math:`10^{-8}` in norm. Turns are smooth, so the deviation z obeys
+    :math:`z_{t+1} = A z_t + O(|z_t|^2)`, and once it is small the powers of A govern it. Two
+    digits are left to the first turns, which are too far out for the matrix; so the first
+    implication is one about the starts that are drawn, not about all. What is reached is a
+    distance: for samples that miss :math:`\delta` of the shift and :math:`\epsilon` of the
+    stretch of normalised points z
+
+    .. math::
+
+        W_1 \le \overline{|\delta + \epsilon z|} \le |\delta| + |\epsilon| \le \sqrt 2\, \lVert (\delta,
+        \epsilon) \rVert.
+
+    Damped are logistic and least-squares games on data that have a width, instance noise that
+    lends one to a single point, and R1 in games whose loss is straight. The last quarter of each
+    path must follow the matrix, ten turns ahead.""",
+    assumptions={
+        "K is positive on what J sees": (
+            "the Wasserstein game without R1 has determinant one, and no power of its matrix is "
+            "small"
+        ),
+        "the step is small": (
+            "the least-squares game with h K = 3 multiplies the critic's deviation by -2 in "
+            "each turn"
+        ),
+    },
     effort=0.4,
     dtypes=("float64",),
 )  # fmt: skip
@@ -579,11 +756,31 @@ def test_damped_training_reaches_the_data_at_the_rate_of_its_matrix(
         f"{MESCHEDER}, section 2.2, lemmas 2.3 and 2.4",
         f"{LECTURE}, 'Improving GAN training'",
     ],
-    why="""The Wasserstein game without a constraint, shift u of the samples against slope psi of the critic,
-    is a rotation: turns keep a quadratic form, on data of any width and however far away, so after any
-    number of them the state is no nearer than (1 - h/2)/(1 + h/2) of where it began allows. Steps at
-    once are at right angles to the state, and in both games each one lengthens it by exactly the factor
-    that Pythagoras gives: unregularised descent does not fail slowly, it fails at a known rate.""",
+    why=r"""The Wasserstein game without a constraint, shift u of the samples against slope
+    :math:`\psi` of the critic, is :math:`\psi' = \psi - h u`, :math:`u' = u + h \psi'`, on data
+    of any width and however far away. Turns keep a quadratic form:
+
+    .. math::
+
+        u'^2 + \psi'^2 - h u' \psi' = u' u + \psi'^2 = u^2 + \psi' (h u + \psi') = u^2 + \psi^2 - h u
+        \psi.
+
+    It lies between :math:`(1 \mp h/2)(u^2 + \psi^2)`, so no number of turns brings the state
+    nearer than the ratio of both allows. Steps at once are at right angles to the state z, of
+    length :math:`h f' |z|` with f' the slope of the loss, and each lengthens it by the factor of
+    Pythagoras: unregularised descent does not fail slowly, it fails at a known rate.
+
+    The form and the factor are checked along paths of a hundred turns, in the second case for the
+    logistic game as well.""",
+    assumptions={
+        "h is below two": (
+            "for h = 3 the trace of a turn is 2 - 9 = -7, the form has two signs, and the state "
+            "runs away"
+        ),
+        "the loss has no curvature (for turns)": (
+            "the logistic game on data that have a width is damped, and arrives"
+        ),
+    },
     effort=0.15,
     dtypes=("float64",),
 )
@@ -616,10 +813,27 @@ def test_without_damping_no_number_of_turns_is_enough(
     r"u_t^2 + \psi_t^2 \ge \frac{\min(E_0,\; c^2 (1 - h^2/4))}{1 + h/2}, \qquad E = u^2 + \psi^2 - h u "
     r"\psi",
     sources=[f"{MESCHEDER}, lemma 2.4", f"{WGAN}, algorithm 1", f"{LECTURE}, 'Wasserstein GAN'"],
-    why="""Clipping bounds the critic's slope and damps nothing. Between two clippings the turns keep E; a
-    turn that clips leaves |psi| = c, where E is at least c^2 (1 - h^2/4). So one step each never comes to
-    rest, wherever it starts, and its generator passes over the data again and again; that clipping works
-    when the critic is trained between steps is another claim's. The critic's slope stays in its box.""",
+    why=r"""Clipping bounds the critic's slope :math:`\psi` by c and damps nothing. Between
+    two clippings turns keep :math:`E = u^2 + \psi^2 - h u \psi`, as those of the Wasserstein game
+    do. A turn that clips leaves :math:`|\psi| = c`, where E is least for :math:`u = h \psi / 2`:
+
+    .. math::
+
+        E \ge c^2 \bigl(1 - \tfrac{h^2}4\bigr), \qquad u^2 + \psi^2 \ge \frac{E}{1 + h/2}.
+
+    So after any number of turns E is at least the smaller of its first value and this one, and
+    one step each never comes to rest; its generator passes over the data again and again. That
+    clipping works when the critic is trained between the steps is another claim's
+    (``theory.transport_training``).
+
+    The bound is checked after each of 120 turns, from starts on either side, together with the
+    box and the generator's steps.""",
+    assumptions={
+        "the critic takes one step in each turn": (
+            "one that is trained to its bound leads every sample to within hc of its partner"
+        ),
+        "the game does not start at rest": (r"for :math:`u = \psi = 0` E is zero, and stays so"),
+    },
     effort=0.15,
     dtypes=("float64",),
 )
@@ -647,11 +861,34 @@ def test_clipping_alone_never_comes_to_rest(
     r"\frac{\log 2}{-\log(1 - 2 h \lambda)} \right\rceil + \left\lceil \frac{8 \lambda}h \right\rceil + 1",
     sources=[f"{MESCHEDER}, section 2.3 and lemma 3.1 on WGAN-GP", f"{WGAN_GP}, equation 3",
              f"{LECTURE}, 'Improved Wasserstein GAN'"],
-    why="""Where samples and data agree the best critic is flat, and a penalty around slope one forbids it:
-    while the samples stay within lambda of the data, half of the penalty's push is left, the slope keeps
-    its sign and passes 1/4 after a few turns, and a quarter of a step in one direction leaves 2 lambda
-    behind after 8 lambda / h more. So with one step each the samples leave that neighbourhood in every
-    window of K turns, even when they start almost on the data: a heavier penalty drives them further.""",
+    why=r"""Where samples and data agree the best critic is flat, and a penalty :math:`\lambda
+    (|\psi| - 1)^2` forbids it. While the samples' shift obeys :math:`|u| \le \lambda`, a slope
+    :math:`\psi > 0` has
+
+    .. math::
+
+        \psi' = \psi - h u - 2 h \lambda (\psi - 1) \ge (1 - 2 h \lambda)\, \psi + h \lambda,
+
+    whose fixed point is 1/2: it keeps its sign, and the distance from 1/2 halves within
+    :math:`\log 2 / {-\log(1 - 2 h \lambda)}` turns, so that :math:`\psi \ge 1/4`. From then on
+    each turn moves u by at least h/4 in one direction, and :math:`2 \lambda` are passed after
+    :math:`8 \lambda / h` more. So the samples leave that neighbourhood in every window of K + 1
+    states: a heavier penalty drives them further.
+
+    The test starts almost on the data, compares every step of the critic with the formula, and
+    looks at every window.""",
+    assumptions={
+        "the slope is not exactly zero": (
+            r"at :math:`u = \psi = 0` the absolute value has no derivative, autograd takes 0, "
+            "and the game rests"
+        ),
+        "the critic takes one step in each turn": (
+            "trained to its best in between, it leads the samples to the data, up to the step"
+        ),
+        r"2 h :math:`\lambda` is below one": (
+            r"for :math:`h \lambda = 1` a slope of 2 becomes 0 in one step, at u = 0"
+        ),
+    },
     effort=0.1,
     dtypes=("float64",),
 )  # fmt: skip
@@ -682,11 +919,32 @@ def test_a_penalty_around_slope_one_drives_the_samples_off_the_data(
     r"\qquad |\nabla L_G| \ge L \sigma(aL) \text{ (non-saturating)}",
     sources=["Arjovsky and Bottou 2017, 'Towards Principled Methods for Training GANs', section 2",
              f"{GAN}, section 3", f"{LECTURE}, 'GAN training'"],
-    why="""Supports that lie between a and b on either side of zero can be told apart without error, and a
-    critic that is trained for k steps does so ever more surely: its slope grows like a logarithm. What
-    the generator feels of it is the slope times the chance that it is taken for real, which falls like a
-    power of 1/k in the minimax game, where Jensen-Shannon is log 2 on all sides; with the non-saturating
-    loss it is the slope itself, nearly. Both bounds follow from a sigmoid's, with the widths as drawn.""",
+    why=r"""Let data lie in [a, b] and the samples be their mirror image, and let :math:`D(x)
+    = \psi x`. As :math:`\sigma(-y) \ge e^{-y} / 2` for positive y, a critic's step is at least
+
+    .. math::
+
+        \psi' \ge \psi + 2 h a\, \sigma(-b \psi) \ge \psi + h a\, e^{-b \psi} \implies e^{b \psi'} \ge
+        e^{b \psi} + h a b,
+
+    and k steps from zero give :math:`e^{b \psi} \ge 1 + h a b k`: the slope is at least L. The
+    generator feels the slope times the chance that a sample is taken for real, :math:`\psi\,
+    \sigma(-\psi |x|) \le \psi e^{-a \psi}`, which falls once :math:`a \psi \ge 1`: like a power
+    of 1/k in the minimax game, where JS is :math:`\log 2` on all sides. With the non-saturating
+    loss it is :math:`\psi\, \sigma(\psi |x|) \ge L \sigma(a L)`, nearly the slope itself.
+
+    Both bounds are computed from the points that were drawn, and compared with one step of the
+    generator after 60 or 250 of the critic.""",
+    assumptions={
+        "the supports lie apart": (
+            "where they meet, a = 0, and neither bound says anything: no critic is ever sure "
+            "there"
+        ),
+        "a L is at least one (for minimax)": (
+            r"before that :math:`\psi e^{-a \psi}` still rises, and a steeper critic may push "
+            "more"
+        ),
+    },
     effort=0.1,
     dtypes=("float64",),
 )  # fmt: skip

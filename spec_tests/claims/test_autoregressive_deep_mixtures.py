@@ -80,9 +80,28 @@ SHAPES = st.sampled_from([(1, (3, 2)), (2, (2, 3)), (3, (4,)), (2, (2, 1, 3)), (
     r"p(x) = \sum_{k_1 \dots k_L} \Bigl(\prod_l \pi_{l k_l}\Bigr)\, \mathcal N(x; \mu, R R^\top), "
     r"\qquad R = A_{1 k_1} \cdots A_{L k_L}",
     sources=[f"{OORD}, section 2", L16],
-    why="""A chain of linear maps is a linear map, so each path through the layers is one Gaussian, and
-    the deep mixture is a flat one whose components share their parts: a dozen Gaussians from seven maps.
-    Undoing layer after layer must give the density that SciPy gives for the paths one by one.""",
+    why=r"""Layer l draws a map k with probability :math:`\pi_{lk}` and applies :math:`h
+    \mapsto A_{lk} h + b_{lk}`, the last layer first, to normal noise z. Given the path :math:`k_1
+    \dots k_L` these are affine maps, and so is their composition:
+
+    .. math::
+
+        x = R z + \mu, \qquad R = A_{1 k_1} \cdots A_{L k_L}, \qquad \mu = b_{1 k_1} + A_{1 k_1} (b_{2
+        k_2} + \cdots),
+
+    a Gaussian with covariance :math:`R R^\top`. Paths are drawn layer by layer on their own, so
+    weights multiply, and the deep mixture is a flat one whose components share their parts: a
+    dozen Gaussians from seven maps, say in layers of 3 and 4.
+
+    Undoing layer after layer must give the density that SciPy gives for the paths one by one, and
+    weights, means and covariances must be those of the paths.""",
+    assumptions={
+        "every map is invertible": (
+            "through a map of rank one the samples lie on a line, and there is no density in "
+            "the plane"
+        ),
+        "the maps are affine": ("z squared is no Gaussian, and neither is a path with it"),
+    },
     effort=0.5,
     dtypes=("float64",),
 )
@@ -118,10 +137,27 @@ def test_the_deep_mixture_is_the_flat_one_of_its_paths(
     r"\int p(x)\, dx = 1, \qquad \int p(x_1, x_2)\, dx_2 = \sum_k \pi_k\, \mathcal N(x_1; \mu_{k1}, "
     r"\Sigma_{k11})",
     sources=[f"{OORD}, section 2"],
-    why="""Each map stretches space and thins the density out by its determinant; without that factor a
-    model would win every table by shrinking. The sum over a lattice is the integral of a Gaussian to
-    within exp(-2 (pi sigma / step)^2), so the marginal of the first coordinate is found along with the
-    mass, and is a mixture of the same weights.""",
+    why=r"""A map :math:`x = A h + b` stretches volumes by :math:`|\det A|` and thins the
+    density out by as much, so that each path's Gaussian keeps mass one, and weights that sum to
+    one in each layer give paths whose weights do:
+
+    .. math::
+
+        \sum_{k_1 \dots k_L} \prod_l \pi_{l k_l} = \prod_l \sum_k \pi_{lk} = 1.
+
+    Without the determinant a model would win every table by shrinking. The marginal of a mixture
+    is the mixture of the marginals, with the same weights.
+
+    The integral is a sum over a lattice. For a Gaussian of width :math:`\sigma` its error is of
+    size :math:`\exp(-2 (\pi \sigma / \text{step})^2)`, below :math:`10^{-20}` here; so mass and
+    marginal are found to rounding, whatever way the density was computed.""",
+    assumptions={
+        "weights are normalised in each layer": ("with weights (1, 1) in two layers the mass is 4"),
+        "the lattice is fine against the narrowest path (for the test)": (
+            "a Gaussian of width 0.1 between points 0.35 apart is missed: the error is "
+            ":math:`e^{-1.6}` and not :math:`10^{-20}`"
+        ),
+    },
     effort=0.4,
     dtypes=("float64",),
 )
@@ -151,10 +187,27 @@ def test_the_deep_mixture_has_mass_one_and_mixtures_for_marginals(
     r"x = \mu_k + R_k z, \qquad \mathbb E\, e^{i t^\top x} = \sum_k \pi_k\, e^{i t^\top \mu_k - \frac12 "
     r"t^\top \Sigma_k t}",
     sources=[f"{OORD}, section 2"],
-    why="""A sample takes one path, drawn layer by layer, and its maps from the last layer to the first.
-    Given path and noise that is an affine map, compared exactly. Drawn by the model, the mean of
-    cos(t x) and sin(t x) is bounded, so that Hoeffding's inequality says how far it may stray from the
-    characteristic function of the mixture, at any sample size.""",
+    why=r"""A sample takes one path, drawn layer by layer, and its maps from the last layer to
+    the first. Given path k and noise z that is :math:`\mu_k + R_k z`, compared exactly, for every
+    path. The average of :math:`e^{i t^\top x}` over z is a Gaussian's characteristic function,
+
+    .. math::
+
+        \mathbb E_z\, e^{i t^\top (\mu + R z)} = e^{i t^\top \mu} e^{-\frac12 \lVert R^\top t \rVert^2},
+        \qquad \Sigma = R R^\top,
+
+    and paths average it with their weights; it determines the law.
+
+    Cosine and sine lie in [-1, 1], so by Hoeffding's inequality the mean over n samples strays by
+    more than :math:`\varepsilon` with probability at most :math:`2 e^{-n \varepsilon^2 / 2}`,
+    whatever the mixture. The allowance at 20000 samples is solved from that and from the false
+    alarms that are accepted; no other sampler is needed.""",
+    assumptions={
+        "each item draws its own path": (
+            "with one path for the batch the mean is that of one Gaussian, and does not settle "
+            "as n grows"
+        ),
+    },
     effort=0.15,
     error=1e-9,
     dtypes=("float64",),
@@ -197,10 +250,28 @@ def test_samples_of_the_deep_mixture_follow_its_paths(
     r"\frac{\partial \log p(x)}{\partial \log \pi_{lk}} = r_{lk}(x) - \pi_{lk}, \qquad \frac{\partial "
     r"\log p(x)}{\partial b_{1k}} = \sum_{\text{paths through } k} r(x)\, \Sigma^{-1} (x - \mu)",
     sources=[f"{OORD}, section 3", "Bishop 2006, section 9.2"],
-    why="""A map is trained by the points that are likely to have passed through it: its weight's gradient
-    is its responsibility less its weight, added up over all paths through the map, and its shift is
-    pulled by those points. What expectation-maximisation reads from the posterior of the path,
-    differentiation finds by itself.""",
+    why=r"""Let :math:`r(x)` be the posterior probability of a path given x. The derivative of
+    the logarithm of a sum is the mean of the terms' logarithmic derivatives under their shares,
+
+    .. math::
+
+        \partial \log \sum_k e^{f_k} = \sum_k r_k\, \partial f_k, \qquad r_k = \frac{e^{f_k}}{\sum_j
+        e^{f_j}}.
+
+    A path's log-weight contains the logit of map (l, k) if it goes through it, and always minus
+    the layer's normalising constant, whose derivative is :math:`\pi_{lk}`: so the slope is the
+    responsibility :math:`r_{lk}` less the weight. A shift of the outermost layer moves
+    :math:`\mu`, and the Gaussian's logarithm has slope :math:`\Sigma^{-1} (x - \mu)` in it. What
+    expectation-maximisation reads from the posterior of the path, differentiation finds by
+    itself.
+
+    The shares come from SciPy's densities of the paths, and autograd must agree.""",
+    assumptions={
+        "weights are a softmax of what is differentiated": (
+            r"in free weights :math:`\pi` the slope is :math:`r / \pi`, and nothing is "
+            "subtracted"
+        ),
+    },
     effort=0.3,
     dtypes=("float64",),
 )
@@ -241,12 +312,33 @@ def test_gradients_of_the_deep_mixture_are_responsibilities(
     r"\mathcal N((h, x); 0, (e^{\alpha_{cs}} P_c)^{-1})}{\sum \pi_{cs}\, \mathcal N(h; 0, "
     r"(e^{\alpha_{cs}} K_c)^{-1})}",
     sources=[MCGSM, f"{RIDE}, section 2.1"],
-    why="""Where the gates come from: let features and pixel together follow a mixture of Gaussians, each
-    in several scales, and condition on the features. A precision of [K + a a', -a; -a', 1] makes the
-    pixel's mean a'h, and what it leaves of the weights is a gate: an expert speaks up where the features
-    look as its scale expects. With eta = log pi + F alpha / 2 + log|K| / 2 both sides are equal.""",
+    why=r"""Let features h and pixel x together follow a mixture over experts c and scales s
+    of Gaussians with precision :math:`e^{\alpha} P`, where
+
+    .. math::
+
+        P = \begin{pmatrix} K + a a^\top & -a \\ -a^\top & 1 \end{pmatrix}, \qquad (h, x) P (h, x)^\top =
+        h^\top K h + (x - a^\top h)^2.
+
+    So x given h is :math:`\mathcal N(a^\top h, e^{-\alpha})`, h alone has precision
+    :math:`e^\alpha K`, and conditioning weighs the components by :math:`\pi\, \mathcal N(h; 0,
+    (e^\alpha K)^{-1})`: the gate. Up to a constant its logarithm is :math:`\eta - \tfrac12
+    e^\alpha h^\top K h` with :math:`\eta = \log \pi + F \alpha / 2 + \log |K| / 2` for F
+    features: an expert speaks up where the features look as its scale expects.
+
+    The right-hand side is computed from SciPy's joint and marginal densities, with full
+    covariance matrices; the left from gates and predictions of ``mcgsm``.""",
+    assumptions={
+        "K is positive definite": (
+            "for K = 0 the features have no density, and the gates do not depend on them"
+        ),
+        "features and pixel have mean zero": (
+            "for features of mean 1 the gate is least surprised at h = 1, not at 0"
+        ),
+    },
     effort=0.5,
     dtypes=("float64",),
+    sentence="the experts are conditionals of joint Gaussians",
 )
 @given(size=st.integers(1, 3), experts=st.integers(1, 3), scales=st.integers(1, 3), seed=SEEDS)
 def test_the_experts_are_conditionals_of_joint_gaussians(
@@ -294,11 +386,29 @@ def test_the_experts_are_conditionals_of_joint_gaussians(
     r"p(k) = \Phi\Bigl(\frac{b_k - \mu}\sigma\Bigr) - \Phi\Bigl(\frac{a_k - \mu}\sigma\Bigr), \qquad "
     r"\sum_k p(k) = 1",
     sources=["Ho, Jain, Abbeel 2020, equation 13", f"{RIDE}, section 3"],
-    why="""Levels are bins of the line: the mass of a bin is what the density collects there, and the first
-    and the last take the tails, so that nothing is lost. Far from the mean both values of the
-    distribution function are equal to one another in floating point, next to one; mirrored, they are
-    small numbers with all their digits. Mixtures add up masses, not densities.""",
+    why=r"""Levels are bins :math:`(a_k, b_k]` of the line with :math:`b_k = a_{k+1}`; the
+    mass of a bin is what the density collects there, and the first and the last bin take the
+    tails, so that the sum telescopes:
+
+    .. math::
+
+        \sum_k p(k) = \Phi(\infty) - \Phi(-\infty) = 1.
+
+    Far above the mean both values are 1 in floating point, and their difference is 0. Mirrored,
+    :math:`\Phi(b) - \Phi(a) = \Phi(-a) - \Phi(-b)`, they are small numbers with all their digits;
+    with their logarithms u for the larger and l for the smaller, the mass is :math:`u + \log(1 -
+    e^{l - u})`. Mixtures add up masses, not densities, and a precision :math:`e^\alpha` is a
+    scale of :math:`e^{-\alpha / 2}`.
+
+    The oracle is this formula on SciPy's log-distribution function in double precision; slopes
+    must be finite, however far out a level lies.""",
+    assumptions={
+        "the outermost bins take the tails": (
+            "with a mean of 4 and a scale of 1 two bins that end at 1 collect 0.1% of the mass"
+        ),
+    },
     effort=0.5,
+    sentence="a rounded Gaussian collects the mass of its bins",
 )
 @given(
     levels=st.sampled_from([2, 3, 5, 17]), mean=reals((3,), -4, 4), log_scale=reals((3,), -4, 1),
@@ -348,10 +458,22 @@ def _log_mass(low: Any, high: Any, mean: Any, scale: Any) -> np.ndarray[Any, Any
     "theory.spatial_lstm_equations",
     r"m_{ij} = g \odot i + m_{i,j-1} \odot c + m_{i-1,j} \odot r, \qquad h_{ij} = \tanh(m_{ij} \odot o)",
     sources=[f"{RIDE}, section 2.2"],
-    why="""Two forget gates, one for the memory from the left and one for that from above, and the output
-    gate inside the hyperbolic tangent. Written out for every pixel with NumPy. Nothing comes from the
-    right or from below, and with the memory of two ways every pixel above and to the left is felt: a
-    state reads a quarter of the image, which grows as it goes.""",
+    why=r"""A definition. The gates g (tanh), i, o, c and r (sigmoids) of pixel (i, j) are
+    affine in the input there and in the states to the left and above. The memory m has two ways
+    in, and a forget gate for each: c keeps what comes from the left, r what comes from above; the
+    output gate stands inside the hyperbolic tangent. Beyond the border all is zero.
+
+    By induction over rows and columns the state depends on every pixel (a, b) with :math:`a \le
+    i` and :math:`b \le j`, for each step to the right or down passes something on, and on no
+    other: a state reads a quarter of the image, which grows as it goes.
+
+    The oracle is a loop over pixels in NumPy with weights of the two ways drawn apart; which
+    inputs are felt is read from the gradient, and must be just that quarter, of the same item.""",
+    assumptions={
+        "the weights are not zero (for the whole quarter to be felt)": (
+            "with weights and forget gates at zero a state feels its own pixel alone"
+        ),
+    },
     effort=0.3,
     dtypes=("float64",),
 )
@@ -388,9 +510,27 @@ def test_each_state_comes_from_the_left_and_from_above(
     r"\ell_{\cdot c i j} = \texttt{mcgsm\_logits}\bigl(\texttt{mcgsm}(h_{ij}, x_{<c,ij}, 1)\bigr), "
     r"\qquad h = \texttt{spatial\_lstm}(\texttt{read}(x))",
     sources=[f"{RIDE}, section 2.3 and figure 1"],
-    why="""The model is its parts: the masked neighbourhood feeds the gates, the recurrence carries what it
-    read, and for each channel a mixture turns the state and the channels before it into masses of levels.
-    Put together here from the parameters by name, one pixel at a time, so that no part is skipped.""",
+    why=r"""The model is its parts, in this order: ``read`` is a convolution masked to the
+    neighbours above and to the left, whose outputs feed the gates; ``spatial_lstm`` carries what
+    was read over the image; and for channel c of a pixel ``mcgsm`` turns the state, the channels
+    before c and a constant into experts, which ``mcgsm_logits`` makes masses of levels. By the
+    chain rule the image's log-likelihood is the sum of these, if no part sees the value that it
+    predicts:
+
+    .. math::
+
+        \log p(x) = \sum_{i, j} \sum_c \log p\bigl(x_{cij} \mid x_{<c, ij}, h_{ij}\bigr).
+
+    A model can look right and skip a part; without the recurrence it is still a fair mixture.
+
+    Here the parts are put together by hand from the parameters by name, one pixel at a time, with
+    the mask written as slices, and all weights drawn so that none is zero.""",
+    assumptions={
+        "the neighbourhood is masked": (
+            "if ``read`` saw the pixel itself the state would contain the answer, and the "
+            "likelihood would have no bound but the bins'"
+        ),
+    },
     effort=0.2,
     dtypes=("float64",),
 )

@@ -38,9 +38,21 @@ def _room(dtype: torch.dtype, drawn: dict[str, Any]) -> float:
     "cycle_consistency_loss.matches_definition",
     r"L(G, F) = \overline{|F(G(x)) - x|} + \overline{|G(F(y)) - y|}",
     sources=[f"{ZHU}, equation 2", "contracts.md, cycle_consistency_loss"],
-    why="""Each journey there and back should end where it began; its error is absolute, not squared,
-    so that it is not spent on the worst pixels, and averaged over all numbers of its own batch, so
-    that neither a larger batch nor a larger domain outweighs the other.""",
+    why="""A definition, of which each part has its reason. There are no pairs to compare
+    with, but a translation that loses nothing can be undone: :math:`F(G(x))` should be x, and
+    :math:`G(F(y))` should be y. The bars are means over all numbers of a batch. The error is
+    absolute, not squared: the value that squares prefer between two possible pixels is their
+    mean, a blur, while absolute errors prefer a median. And each journey has its own mean, for
+    batches and domains may differ in size: pooled into one, the larger would outweigh the other.
+
+    The oracle writes the sum out with a case distinction for the sign, on affine, smooth and
+    otherwise drawn maps between domains of several shapes.""",
+    assumptions={
+        "absolute values, not squares": (
+            "an error of 3 at one pixel of four costs 0.75 by this loss, and 2.25 by a mean of "
+            "squares"
+        ),
+    },
 )
 @given(drawn=cycles())
 def test_is_the_sum_of_the_two_mean_absolute_errors(
@@ -82,9 +94,28 @@ INVERSES = stratified(
     "cycle_consistency_loss.zero_iff_inverse",
     r"L(G, F) = 0 \iff F \circ G = \mathrm{id} \text{ on } x,\ G \circ F = \mathrm{id} \text{ on } y",
     sources=[f"{ZHU}, §3.2", LECTURE],
-    why="""A mean of absolute values vanishes only with all of them. Exact inverses cost nothing,
-    however far the points travel in between; if one of the maps ends a little to the side, the loss
-    says by how much.""",
+    why=r"""A mean of absolute values vanishes only with all of them, so L = 0 says that every
+    x of the batch comes home, and every y; the converse is plain. How far the points travel in
+    between costs nothing.
+
+    The test builds :math:`G(x) = A x + b` with an orthogonal A and :math:`F(y) = A^\top (y - b)`,
+    which undo each other exactly. Then F is moved by a number c in each coordinate:
+
+    .. math::
+
+        F(G(x)) - x = c\, \mathbf 1, \qquad G(F(y)) - y = c\, A \mathbf 1,
+
+    so that the loss is |c| and the mean of :math:`|c\, A \mathbf 1|`, in closed form and without
+    running the maps.""",
+    assumptions={
+        "x and y are the points that were drawn": (
+            "with G the identity and F(y) = |y| the loss is 0 on any positive batch, and F "
+            "inverts nothing at -1"
+        ),
+        "both journeys count": (
+            "for G(x) = (x, 0) and F(y) = y_1 every x comes home, and y = (0, 1) does not"
+        ),
+    },
 )
 @given(drawn=INVERSES, offset=st.sampled_from([0.0, 0.01, -0.5, 3.0]))
 def test_is_zero_for_inverse_maps_and_counts_what_is_missing(
@@ -122,9 +153,24 @@ def _one_way(draw: st.DrawFn, x_is_small: bool) -> dict[str, Any]:
     r"F \circ G = \mathrm{id} \;\Rightarrow\; L = \overline{|G(F(y)) - y|}, \qquad "
     r"G \circ F = \mathrm{id} \;\Rightarrow\; L = \overline{|F(G(x)) - x|}",
     sources=[f"{ZHU}, equation 2 and Table 4 (one direction alone)"],
-    why="""A domain that embeds in a larger one survives its journey, while the larger one is
-    projected and loses something. One direction alone is content with that: in the paper's
-    comparison it lets the other map collapse.""",
+    why=r"""Let G embed a small domain in a larger one by a matrix with orthonormal columns,
+    :math:`G(x) = Q x`, and let F project back, :math:`F(y) = Q^\top y`. Then
+
+    .. math::
+
+        F(G(x)) = Q^\top Q x = x, \qquad G(F(y)) - y = -(I - Q Q^\top)\, y,
+
+    which is the part of y outside of G's images, and not zero where the domain is larger. One
+    cycle alone is content here: it says nothing of what F does away from those images, and in the
+    paper's comparison training with one direction lets a map collapse.
+
+    The test draws such a pair in either role. The perfect journey contributes rounding, and the
+    loss must be the mean absolute error of the other, computed by itself.""",
+    assumptions={
+        "one journey is perfect": (
+            "if both miss something the loss is the sum of two errors, and not one of them"
+        ),
+    },
 )
 @given(drawn=stratified([_one_way(True), _one_way(False)]))
 def test_counts_the_lossy_direction_when_the_other_is_perfect(
@@ -143,8 +189,20 @@ def test_counts_the_lossy_direction_when_the_other_is_perfect(
     "cycle_consistency_loss.symmetric_in_roles",
     r"L(G, F; x, y) = L(F, G; y, x)",
     sources=[f"{ZHU}, equation 2"],
-    why="""Neither domain is the first: whoever calls them x and y the other way round asks for the
-    same number.""",
+    why="""Exchange (G, x) with (F, y) in the definition, and its two terms change places; a
+    sum does not mind. So neither domain is the first: whoever calls them x and y the other way
+    round asks for the same number.
+
+    An implementation can miss this by leaving out a cycle, by weighing the two differently, or
+    by taking one error squared, and still train without a sign of it. The test asks for both numbers on the same drawn maps and compares
+    them up to rounding; no oracle is needed, and the claim holds for any weight that both cycles
+    share.""",
+    assumptions={
+        "both cycles have one weight": (
+            "with weights 10 and 5, as some code has them, errors of 1 and 2 give 20, and 25 "
+            "with the roles exchanged"
+        ),
+    },
 )
 @given(drawn=cycles())
 def test_exchanging_the_domains_changes_nothing(
@@ -162,8 +220,26 @@ def test_exchanging_the_domains_changes_nothing(
     "cycle_consistency_loss.batches_are_averaged",
     r"L(G, F; x \oplus x, y) = L(G, F; x, y \oplus y \oplus y) = L(G, F; x, y)",
     sources=["contracts.md, conventions"],
-    why="""Nothing pairs the two batches, which may differ in size. Each cycle is a mean over its
-    own: showing the same images twice, in either domain, is the same question.""",
+    why=r"""Each cycle is a mean over its own batch, and a mean over a batch that is repeated
+    k times is
+
+    .. math::
+
+        \frac{1}{k n} \sum_{j=1}^k \sum_{i=1}^n e_i = \frac1n \sum_{i=1}^n e_i,
+
+    with e the mean absolute errors of the items. Nothing pairs the two batches, which may differ
+    in size: showing the same images twice, in either domain, is the same question. With a sum the
+    weight :math:`\lambda` of the loss would mean another thing at each batch size; with one mean
+    over both batches the larger would outweigh the other.
+
+    The test repeats x twice, and y three times, each alone (:math:`\oplus` puts batches
+    together), and compares with the loss before.""",
+    assumptions={
+        "the maps treat items one by one": (
+            "a map that adds the sum of the batch to every item adds twice as much when the "
+            "batch is repeated"
+        ),
+    },
 )
 @given(drawn=cycles())
 def test_repeating_a_batch_changes_nothing(
@@ -181,9 +257,27 @@ def test_repeating_a_batch_changes_nothing(
     r"\nabla_{G} L = \nabla_G \overline{|F(G(x)) - x|} + \nabla_G \overline{|G(F(y)) - y|} \ne 0, "
     r"\quad \text{and so for } F",
     sources=[f"{ZHU}, equations 2 and 3", LECTURE],
-    why="""Each map appears in both cycles, once as the way out and once as the way back, and learns
-    from both. Detaching the translated batch, as is right in the discriminator's step, silences the
-    way out here.""",
+    why=r"""Each map appears in both cycles, once as the way out and once as the way back, and
+    by the chain rule its gradient is a sum of two parts. In the first cycle of scalar maps, with
+    s the sign of :math:`F(G(x)) - x`,
+
+    .. math::
+
+        \partial_G \text{ part} = s\, F'(G(x))\, \delta G(x), \qquad \partial_F \text{ part} = s\, \delta
+        F(G(x)),
+
+    where :math:`\delta` is the change of a map with its parameters. Detaching the translated
+    batch, as is right in the discriminator's step, takes the first part away: the way out is no
+    longer told where it should have gone.
+
+    The oracle differentiates the definition written out, and compares the gradients in every
+    parameter of both maps; a missing part shows, and not only a missing gradient.""",
+    assumptions={
+        "no error is exactly zero": (
+            "where F(G(x)) = x the absolute value has a kink, and any slope in [-1, 1] is a "
+            "subgradient"
+        ),
+    },
 )
 @given(drawn=cycles(kinds=("smooth", "affine")))
 def test_both_maps_learn_from_both_cycles(

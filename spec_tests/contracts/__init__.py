@@ -21,6 +21,7 @@ from spec_tests.contracts import (  # noqa: E402  (they call ``add``)
     attention,
     autoencoders,
     autoregressive,
+    biggan,
     cycle,
     denoising,
     diffusion,

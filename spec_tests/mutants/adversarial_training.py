@@ -29,7 +29,8 @@ _SURE = "theory.a_sure_critic_stops_minimax"
 def scores_with_the_roles_exchanged(pieces: Any) -> Any:
     """log q/p: the best critic praises the samples, and the generator makes more of what it has."""
     right, turn = pieces.best_scores, pieces.tabular_turn
-    pieces.best_scores = lambda p, q, kind: right(q, p, kind)
+    pieces.best_scores = lambda p, q, kind: right(q, p, kind)  # wrong: right(p, q, kind)
+    # wrong: step_size
     pieces.tabular_turn = lambda p, q, kind, step_size: turn(p, q, kind, -step_size)
     return pieces
 
@@ -39,7 +40,7 @@ def least_squares_labels_of_both_signs(pieces: Any) -> Any:
     """(p - q)/(p + q) is best for labels 1 and -1; the labels here are 1 and 0."""
     right = pieces.best_scores
     pieces.best_scores = lambda p, q, kind: (
-        (p - q) / (p + q) if kind == "least_squares" else right(p, q, kind)
+        (p - q) / (p + q) if kind == "least_squares" else right(p, q, kind)  # wrong: p / (p + q)
     )
     return pieces
 
@@ -49,6 +50,7 @@ def a_best_critic_without_a_bound(pieces: Any) -> Any:
     """The sign of p - q for the Wasserstein loss as well, which a score twice as large improves on."""
     right = pieces.best_scores
     pieces.best_scores = lambda p, q, kind: (
+        # wrong: an error: no score is best
         (p - q).sign() if kind == "wasserstein" else right(p, q, kind)
     )
     return pieces
@@ -62,7 +64,7 @@ def verdict_by_degrees(pieces: Any) -> Any:
     def turn(p: Tensor, q: Tensor, kind: str, step_size: float) -> Tensor:
         if kind != "hinge":
             return right(p, q, kind, step_size)
-        return (q.log() + step_size * (p - q)).softmax(0)
+        return (q.log() + step_size * (p - q)).softmax(0)  # wrong: (p - q).sign()
 
     pieces.tabular_turn = turn
     return pieces
@@ -73,7 +75,10 @@ def one_complaint_for_both_logistic_games(pieces: Any) -> Any:
     """The non-saturating table takes minimax steps: fast where a mode is lost, slow in a crowd."""
     right = pieces.tabular_turn
     pieces.tabular_turn = lambda p, q, kind, step_size: right(
-        p, q, "minimax" if kind == "non_saturating" else kind, step_size
+        p,
+        q,
+        "minimax" if kind == "non_saturating" else kind,  # wrong: kind
+        step_size,
     )
     return pieces
 
@@ -85,6 +90,7 @@ def step_in_probabilities(pieces: Any) -> Any:
     def turn(p: Tensor, q: Tensor, kind: str, step_size: float) -> Tensor:
         loss = pieces.gan_losses(kind).generator_loss
         complaints = torch.stack([loss(s[None]) for s in pieces.best_scores(p, q, kind)])
+        # wrong: a step in log q
         moved = (q - step_size * (complaints - complaints.mean())).clamp_min(1e-6)
         return moved / moved.sum()
 
@@ -99,7 +105,7 @@ def step_in_probabilities(pieces: Any) -> Any:
 def partners_as_they_come(pieces: Any) -> Any:
     """Data and samples are paired by their index and not in order: a plan, but not the best one."""
     pieces.transport_turn = lambda real, fake, step_size, bound=1.0: (
-        fake + step_size * bound * (real - fake).sign()
+        fake + step_size * bound * (real - fake).sign()  # wrong: the partner in order
     )
     return pieces
 
@@ -109,6 +115,7 @@ def steps_as_long_as_the_way(pieces: Any) -> Any:
     """The gradient of the squared distance: close samples hardly move, and far ones jump."""
 
     def turn(real: Tensor, fake: Tensor, step_size: float, bound: float = 1.0) -> Tensor:
+        # wrong: the sign of the way
         return fake + step_size * bound * (real.sort().values[fake.argsort().argsort()] - fake)
 
     pieces.transport_turn = turn
@@ -122,8 +129,9 @@ def clipping_after_training_alone(pieces: Any) -> Any:
 
     def train(slopes: Tensor, areas: Tensor, step_size: float, steps: int,
               bound: float = torch.inf, penalties: Any = None) -> Tensor:  # fmt: skip
+        # wrong: with the bound, in every step
         path = right(slopes, areas, 2 * step_size, steps, penalties=penalties).clone()
-        path[-1] = path[-1].clamp(-bound, bound)
+        path[-1] = path[-1].clamp(-bound, bound)  # wrong: not here alone
         return path
 
     pieces.train_slopes = train
@@ -133,6 +141,7 @@ def clipping_after_training_alone(pieces: Any) -> Any:
 @mutant("theory", rejected_by=[_CLIPPED])
 def cells_without_an_end(pieces: Any) -> Any:
     """Features rise beyond their cell: the slopes of a point are those of all cells up to it."""
+    # wrong: not beyond the width of the cell
     pieces.cell_features = lambda points, edges: (points[:, None] - edges[:-1]).relu()
     return pieces
 
@@ -148,7 +157,7 @@ def one_sided_penalty(pieces: Any) -> Any:
             return right(slopes, areas, step_size, steps, bound)
         path = [slopes]
         for _ in range(steps):
-            over = path[-1] - path[-1].clamp(-1, 1)
+            over = path[-1] - path[-1].clamp(-1, 1)  # wrong: slope less its sign
             path.append(path[-1] + step_size * (areas - 2 * penalties * over))
         return torch.stack(path)
 
@@ -161,6 +170,7 @@ def penalty_halved_by_its_square(pieces: Any) -> Any:
     """The derivative of a square without its two: half of the documented weight."""
     right = pieces.train_slopes
     pieces.train_slopes = lambda slopes, areas, step_size, steps, bound=torch.inf, penalties=None: (
+        # wrong: penalties
         right(slopes, areas, step_size, steps, bound, None if penalties is None else penalties / 2)
     )
     return pieces
@@ -172,7 +182,7 @@ def long_segments_counted_more(pieces: Any) -> Any:
 
     def shares(real: Tensor, fake: Tensor, edges: Tensor) -> Tensor:
         crossed = (pieces.cell_features(real, edges) - pieces.cell_features(fake, edges)).abs()
-        return crossed.sum(0) / crossed.sum()
+        return crossed.sum(0) / crossed.sum()  # wrong: shares of each segment, then their mean
 
     pieces.segment_shares = shares
     return pieces
@@ -190,14 +200,14 @@ class _DetachedNorm(nn.Module):
 @mutant("theory", rejected_by=[_SPECTRAL])
 def norm_without_its_gradient(pieces: Any) -> Any:
     """The norm is a constant to the gradient: steps are not at right angles, and turn too little."""
-    pieces.spectral_norm = _DetachedNorm
+    pieces.spectral_norm = _DetachedNorm  # wrong: the norm has a gradient too
     return pieces
 
 
 @mutant("theory", rejected_by=[_SPECTRAL])
 def normalised_by_no_one(pieces: Any) -> Any:
     """The layer as it was: the reading grows with every step."""
-    pieces.spectral_norm = lambda layer: layer
+    pieces.spectral_norm = lambda layer: layer  # wrong: divide by the norm
     return pieces
 
 
@@ -222,6 +232,7 @@ def both_players_at_once(pieces: Any) -> Any:
         for _ in range(turns):
             now = *path[-1], data, noise
             moved = right(*now, still, step_size, 1)[0][-1]
+            # wrong: the critic first, then the generator
             path.append((moved, right(*now, losses, step_size, 1, *rest, **more)[1][-1]))
         return tuple(torch.stack(part) for part in zip(*path, strict=True))
 
@@ -233,7 +244,7 @@ def penalty_forgotten_in_training(pieces: Any) -> Any:
     """The penalty is handed in and never added: R1 in name, circles in fact."""
 
     def play(right: Any, *parts: Any, **more: Any) -> Any:
-        return right(*parts[:7], None, *parts[8:], **more)
+        return right(*parts[:7], None, *parts[8:], **more)  # wrong: parts[7]
 
     return _playing(pieces, play)
 
@@ -246,7 +257,7 @@ def weight_decay_on_the_quiet(pieces: Any) -> Any:
              step_size: float, turns: int, *rest: Any, **more: Any) -> Any:  # fmt: skip
         path = [(theta, psi)]
         for _ in range(turns):
-            shrunk = path[-1][0], 0.99 * path[-1][1]
+            shrunk = path[-1][0], 0.99 * path[-1][1]  # wrong: path[-1][1]
             found = right(*shrunk, data, noise, losses, step_size, 1, *rest, **more)
             path.append((found[0][-1], found[1][-1]))
         return tuple(torch.stack(part) for part in zip(*path, strict=True))
@@ -259,7 +270,7 @@ def clipping_forgotten_in_training(pieces: Any) -> Any:
     """The bound is handed in and not used: the critic is as steep as it likes."""
 
     def play(right: Any, *parts: Any, bound: float = torch.inf, **more: Any) -> Any:
-        return right(*parts, **more)
+        return right(*parts, **more)  # wrong: bound=bound
 
     return _playing(pieces, play)
 
@@ -269,7 +280,7 @@ def one_step_of_the_critic_whatever_is_asked(pieces: Any) -> Any:
     """The number of the critic's steps is ignored: it is never sure of anything."""
 
     def play(right: Any, *parts: Any, critic_steps: int = 1, **more: Any) -> Any:
-        return right(*parts, **more)
+        return right(*parts, **more)  # wrong: critic_steps=critic_steps
 
     return _playing(pieces, play)
 
@@ -278,6 +289,7 @@ def one_step_of_the_critic_whatever_is_asked(pieces: Any) -> Any:
 def minimax_that_does_not_saturate(pieces: Any) -> Any:
     """The generator of the minimax game gets the other loss: vanishing gradients are never seen."""
     right = pieces.gan_losses
+    # wrong: kind
     pieces.gan_losses = lambda kind: right("non_saturating" if kind == "minimax" else kind)
     return pieces
 
@@ -286,6 +298,7 @@ def minimax_that_does_not_saturate(pieces: Any) -> Any:
 def non_saturating_that_saturates(pieces: Any) -> Any:
     """The minimax loss under the other name: the generator stands still where it is worst."""
     right = pieces.gan_losses
+    # wrong: kind
     pieces.gan_losses = lambda kind: right("minimax" if kind == "non_saturating" else kind)
     return pieces
 
@@ -295,6 +308,7 @@ def penalty_around_slope_zero(pieces: Any) -> Any:
     """The mean squared slope in place of its distance from one: that is R1's cousin, and it rests."""
 
     def penalty(critic: Any, real: Tensor, fake: Tensor, generator: Any = None) -> Tensor:
+        # wrong: the mean of (slope - 1)^2
         found: Tensor = pieces.input_gradient(critic, real).square().sum(1).mean()
         return found
 
@@ -307,7 +321,7 @@ def polynomial_without_factorials(pieces: Any) -> Any:
     """Coefficients of powers, where derivatives at zero are asked for."""
 
     def polynomial(coefficients: Tensor, points: Tensor) -> Tensor:
-        return points ** torch.arange(len(coefficients)) @ coefficients
+        return points ** torch.arange(len(coefficients)) @ coefficients  # wrong: divided by k!
 
     pieces.taylor_polynomial = polynomial
     return pieces
@@ -323,7 +337,7 @@ def curvature_of_the_data_alone(pieces: Any) -> Any:
         found, g = right(data, noise, sizes, kind, step_size, r1), sizes[0]
         undamped = right(data, noise, sizes, "wasserstein", step_size, r1)
         half = found.clone()
-        half[g:, g:] = (found[g:, g:] + undamped[g:, g:]) / 2
+        half[g:, g:] = (found[g:, g:] + undamped[g:, g:]) / 2  # wrong: found
         return half
 
     pieces.turn_matrix = matrix

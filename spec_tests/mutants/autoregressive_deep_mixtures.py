@@ -24,6 +24,7 @@ def volume_forgotten(pieces: Any) -> Any:
     right = pieces.deep_gmm_log_prob
 
     def log_prob(x: Tensor, layers: Any) -> Tensor:
+        # wrong: w, from which each map takes its log-determinant
         return right(x, [(w + torch.linalg.slogdet(a).logabsdet, a, b) for w, a, b in layers])
 
     pieces.deep_gmm_log_prob = log_prob
@@ -38,6 +39,7 @@ def the_likeliest_path_alone(pieces: Any) -> Any:
         log_weights, means, roots = pieces.deep_gmm_components(layers)
         apart = torch.linalg.solve(roots, (x[:, None] - means)[..., None])[..., 0]
         normal = -0.5 * (apart.square() + math.log(2 * math.pi)).sum(-1)
+        # wrong: logsumexp(1)
         return (log_weights + normal - torch.linalg.slogdet(roots).logabsdet).amax(1)
 
     pieces.deep_gmm_log_prob = log_prob
@@ -49,6 +51,7 @@ def weights_that_do_not_sum_to_one(pieces: Any) -> Any:
     """The logarithms of the weights are used as they are, not normalised in each layer."""
     right = pieces.deep_gmm_log_prob
     pieces.deep_gmm_log_prob = lambda x, layers: (
+        # wrong: right(x, layers), where the weights of a layer sum to one
         right(x, layers) + sum(w.logsumexp(0) for w, _, _ in layers)
     )
     return pieces
@@ -63,7 +66,7 @@ def shifts_that_are_not_carried_out(pieces: Any) -> Any:
         log_weights, _, roots = right(layers)
         shifts = layers[0][2]
         for _, _, b in layers[1:]:
-            shifts = (shifts[:, None] + b).flatten(0, 1)
+            shifts = (shifts[:, None] + b).flatten(0, 1)  # wrong: the outer map applied to b
         return log_weights, shifts, roots
 
     pieces.deep_gmm_components = components
@@ -74,6 +77,7 @@ def shifts_that_are_not_carried_out(pieces: Any) -> Any:
 def maps_in_the_order_of_their_numbers(pieces: Any) -> Any:
     """The first layer is applied first; but it is the nearest to x, and comes last."""
     right = pieces.deep_gmm_push
+    # wrong: path, layers
     pieces.deep_gmm_push = lambda z, path, layers: right(z, path.flip(1), layers[::-1])
     return pieces
 
@@ -87,7 +91,7 @@ def every_path_as_likely(pieces: Any) -> Any:
             kept = [w.detach().clone() for w in self.log_weights]
             with torch.no_grad():
                 for weights in self.log_weights:
-                    weights.zero_()
+                    weights.zero_()  # wrong: the weights as they are
                 found = super().sample(n, generator)
                 for weights, old in zip(self.log_weights, kept, strict=True):
                     weights.copy_(old)
@@ -103,6 +107,7 @@ def one_path_for_the_whole_batch(pieces: Any) -> Any:
 
     class OnePath(pieces.DeepGMM):
         def sample(self, n: int, generator: Any = None) -> Tensor:
+            # wrong: n draws for each layer
             taken = [torch.multinomial(w.detach().softmax(0), 1, generator=generator)
                      for w in self.log_weights]  # fmt: skip
             like = self.shifts[0].detach()
@@ -119,7 +124,9 @@ def responsibilities_that_are_cut_off(pieces: Any) -> Any:
     """The shares of the first layer are constants to the gradient, and its weights never learn."""
     right = pieces.deep_gmm_log_prob
     pieces.deep_gmm_log_prob = lambda x, layers: right(
-        x, [(layers[0][0].detach() + 0 * layers[0][0], *layers[0][1:]), *layers[1:]]
+        x,
+        # wrong: layers[0][0], with its gradient
+        [(layers[0][0].detach() + 0 * layers[0][0], *layers[0][1:]), *layers[1:]],
     )
     return pieces
 
@@ -130,7 +137,7 @@ def gates_that_ignore_the_scale(pieces: Any) -> Any:
     right = pieces.mcgsm
 
     def gated(h: Tensor, priors: Tensor, alpha: Tensor, *rest: Tensor) -> Any:
-        return right(h, priors, torch.zeros_like(alpha), *rest)
+        return right(h, priors, torch.zeros_like(alpha), *rest)  # wrong: alpha
 
     pieces.mcgsm = gated
     return pieces
@@ -143,7 +150,7 @@ def gates_normalised_for_each_expert(pieces: Any) -> Any:
 
     def gated(*parts: Tensor) -> Any:
         gates, predictions = right(*parts)
-        return gates.log_softmax(-1), predictions
+        return gates.log_softmax(-1), predictions  # wrong: gates
 
     pieces.mcgsm = gated
     return pieces
@@ -154,7 +161,12 @@ def loadings_without_their_square(pieces: Any) -> Any:
     """K is weighed by beta in place of its square."""
     right = pieces.mcgsm
     pieces.mcgsm = lambda h, priors, alpha, a, loadings, features: right(
-        h, priors, alpha, a, loadings.abs().sqrt(), features
+        h,
+        priors,
+        alpha,
+        a,
+        loadings.abs().sqrt(),  # wrong: loadings
+        features,
     )
     return pieces
 
@@ -166,6 +178,7 @@ def density_times_width(pieces: Any) -> Any:
     def rounded(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
         values = 2 * x / (levels - 1) - 1
         normal = -0.5 * ((values - mean) / log_scale.exp()).square() - log_scale
+        # wrong: a difference of cdfs
         return normal - 0.5 * math.log(2 * math.pi) + math.log(2 / (levels - 1))
 
     pieces.discretized_gaussian = rounded
@@ -180,7 +193,7 @@ def differences_next_to_one(pieces: Any) -> Any:
         values, half, scale = 2 * x / (levels - 1) - 1, 1 / (levels - 1), log_scale.exp()
         upper = torch.special.ndtr((values + half - mean) / scale).masked_fill(x == levels - 1, 1)
         lower = torch.special.ndtr((values - half - mean) / scale).masked_fill(x == 0, 0)
-        return (upper - lower).clamp_min(1e-12).log()
+        return (upper - lower).clamp_min(1e-12).log()  # wrong: mirror to the thinner tail first
 
     pieces.discretized_gaussian = rounded
     return pieces
@@ -191,7 +204,10 @@ def precision_taken_for_a_variance(pieces: Any) -> Any:
     """exp(alpha) is used as a variance: sure experts are vague, and vague ones sure."""
     right = pieces.mcgsm_logits
     pieces.mcgsm_logits = lambda gates, predictions, alpha, levels: right(
-        gates, predictions, -alpha, levels
+        gates,
+        predictions,
+        -alpha,  # wrong: alpha
+        levels,
     )
     return pieces
 
@@ -202,7 +218,7 @@ def one_forget_gate_for_both_ways(pieces: Any) -> Any:
     right = pieces.spatial_lstm
 
     def run(inputs: Tensor, left: Tensor, above: Tensor) -> Tensor:
-        g, o, i, _, c = inputs.chunk(5, 1)
+        g, o, i, _, c = inputs.chunk(5, 1)  # wrong: the fourth gate has its own say
         shared = [torch.cat([*w.chunk(5)[:3], *[w.chunk(5)[4]] * 2]) for w in (left, above)]
         return right(torch.cat([g, o, i, c, c], 1), *shared)
 
@@ -214,6 +230,7 @@ def one_forget_gate_for_both_ways(pieces: Any) -> Any:
 def columns_and_rows_exchanged(pieces: Any) -> Any:
     """The weights of the state above are applied to the state to the left."""
     right = pieces.spatial_lstm
+    # wrong: left, above
     pieces.spatial_lstm = lambda inputs, left, above: right(inputs, above, left)
     return pieces
 
@@ -224,6 +241,7 @@ def rows_read_on_their_own(pieces: Any) -> Any:
     right = pieces.spatial_lstm
 
     def run(inputs: Tensor, left: Tensor, above: Tensor) -> Tensor:
+        # wrong: the whole image
         return torch.cat([right(row, left, above) for row in inputs.split(1, 2)], 2)
 
     pieces.spatial_lstm = run
@@ -238,8 +256,8 @@ def mixture_without_the_recurrence(pieces: Any) -> Any:
         def logits(self, x: Tensor) -> Tensor:
             with torch.no_grad():
                 kept = self.from_left.clone(), self.from_above.clone()
-                self.from_left.zero_()
-                self.from_above.zero_()
+                self.from_left.zero_()  # wrong: left as it is
+                self.from_above.zero_()  # wrong: left as it is
                 found = super().logits(x)
                 self.from_left.copy_(kept[0])
                 self.from_above.copy_(kept[1])

@@ -16,7 +16,7 @@ def _kl(mean: Tensor, log_var: Tensor) -> Tensor:
 def divergence_wrong_in_single_precision_only(mean: Tensor, log_var: Tensor) -> Tensor:
     """A fast path for float32, which float64 tests never enter, forgets the constant."""
     if mean.dtype == torch.float32:
-        return 0.5 * (mean.square() + log_var.exp() - log_var).sum(-1)
+        return 0.5 * (mean.square() + log_var.exp() - log_var).sum(-1)  # wrong: - 1 is missing
     return _kl(mean, log_var)
 
 
@@ -24,28 +24,28 @@ def divergence_wrong_in_single_precision_only(mean: Tensor, log_var: Tensor) -> 
 def divergence_through_half_precision(mean: Tensor, log_var: Tensor) -> Tensor:
     """An autocast left on rounds float32 inputs to eight bits."""
     if mean.dtype == torch.float32:
-        return _kl(mean.bfloat16(), log_var.bfloat16()).float()
+        return _kl(mean.bfloat16(), log_var.bfloat16()).float()  # wrong: _kl(mean, log_var)
     return _kl(mean, log_var)
 
 
 @mutant("gaussian_kl", rejected_by=["gaussian_kl.leaves_global_state_alone"])
 def divergence_that_seeds_for_reproducibility(mean: Tensor, log_var: Tensor) -> Tensor:
     """A seed set 'for reproducibility' makes every later draw of the program the same."""
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # wrong: no seeding here
     return _kl(mean, log_var)
 
 
 @mutant("gaussian_kl", rejected_by=["gaussian_kl.leaves_global_state_alone"])
 def divergence_that_sets_the_default_dtype(mean: Tensor, log_var: Tensor) -> Tensor:
     """The default dtype is set for a constant and never set back."""
-    torch.set_default_dtype(mean.dtype)
+    torch.set_default_dtype(mean.dtype)  # wrong: dtype=mean.dtype where it is needed
     return _kl(mean, log_var) + torch.zeros(len(mean), device=mean.device)
 
 
 @mutant("gaussian_kl", rejected_by=["gaussian_kl.leaves_global_state_alone"])
 def divergence_that_turns_gradients_off(mean: Tensor, log_var: Tensor) -> Tensor:
     """Gradients are turned off for a check of the inputs and never turned on again."""
-    torch.set_grad_enabled(False)
+    torch.set_grad_enabled(False)  # wrong: a block `with torch.no_grad()`
     return _kl(mean, log_var)
 
 
@@ -53,7 +53,7 @@ def divergence_that_turns_gradients_off(mean: Tensor, log_var: Tensor) -> Tensor
 def divergence_with_free_bits_in_training(mean: Tensor, log_var: Tensor) -> Tensor:
     """A training trick (at least one nat) is applied whenever a gradient is asked for."""
     divergence = _kl(mean, log_var)
-    return divergence.clamp_min(1.0) if mean.requires_grad else divergence
+    return divergence.clamp_min(1.0) if mean.requires_grad else divergence  # wrong: divergence
 
 
 @mutant(
@@ -62,4 +62,5 @@ def divergence_with_free_bits_in_training(mean: Tensor, log_var: Tensor) -> Tens
 )
 def divergence_with_a_constant_from_the_cpu(mean: Tensor, log_var: Tensor) -> Tensor:
     """A tensor is created without saying where, and is on the CPU while the inputs are elsewhere."""
+    # wrong: device=mean.device is missing
     return _kl(mean, log_var) + torch.zeros(len(mean), dtype=mean.dtype)

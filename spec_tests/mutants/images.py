@@ -52,7 +52,7 @@ class sigmoid_for_pixels(_Generator):
     """Pixels in [0, 1] while the data were scaled to [-1, 1]: no dark half, and an easy giveaway."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.logits(z, y).sigmoid()
+        return self.logits(z, y).sigmoid()  # wrong: .tanh()
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.range"])
@@ -60,7 +60,7 @@ class pixels_not_squashed(_Generator):
     """The last layer's output as it is: pixels that no data have."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.logits(z, y)
+        return self.logits(z, y)  # wrong: .tanh()
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.range"])
@@ -68,7 +68,7 @@ class rescaled_twice(_Generator):
     """2 x - 1 once more, on pixels in [-1, 1] already: they reach -3."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return 2 * self.logits(z, y).tanh() - 1
+        return 2 * self.logits(z, y).tanh() - 1  # wrong: tanh alone
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.range"])
@@ -76,6 +76,7 @@ class squashed_in_training_alone(_Generator):
     """The tanh lives in the loss, so that in eval mode it is missing."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        # wrong: tanh in either mode
         return self.logits(z, y).tanh() if self.training else self.logits(z, y)
 
 
@@ -86,7 +87,7 @@ class batch_statistics_in_eval(_Generator):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.norm = nn.BatchNorm1d(self.hidden, track_running_stats=False)
+        self.norm = nn.BatchNorm1d(self.hidden, track_running_stats=False)  # wrong: track them
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.batch_independent", f"{GENERATOR}.item_by_item"])
@@ -95,6 +96,7 @@ class normalised_over_the_batch_axis(_Generator):
 
     def features(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         hidden = self.first(self.condition(z, y))
+        # wrong: self.norm(hidden)
         return torch.nn.functional.leaky_relu(hidden - hidden.mean(), 0.2)
 
 
@@ -103,7 +105,7 @@ class label_ignored(_Generator):
     """Takes the label and embeds zeros instead."""
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return super().condition(z, None if y is None else torch.zeros_like(y))
+        return super().condition(z, None if y is None else torch.zeros_like(y))  # wrong: y
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.class_matters"])
@@ -112,7 +114,7 @@ class label_ignored_in_training(_Generator):
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
         if self.training and y is not None:
-            y = torch.zeros_like(y)
+            y = torch.zeros_like(y)  # wrong: y as it is
         return super().condition(z, y)
 
 
@@ -124,7 +126,7 @@ class label_after_the_last_layer_times_zero(_Generator):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.register_buffer("gate", torch.zeros(()))
+        self.register_buffer("gate", torch.zeros(()))  # wrong: a parameter
         self.shift = nn.Embedding(max(config.num_classes, 1), config.channels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -140,6 +142,7 @@ class last_two_classes_share_an_embedding(_Generator):
     """The table has a row too few and the index is clamped: the last class is drawn as the one before."""
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
+        # wrong: y
         return super().condition(z, None if y is None else y.clamp_max(self.config.num_classes - 2))
 
 
@@ -148,7 +151,7 @@ class label_of_the_first_item(_Generator):
     """One label for the whole batch, the first one's, as when classes were drawn batch by batch."""
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return super().condition(z, None if y is None else y[:1].expand(len(y)))
+        return super().condition(z, None if y is None else y[:1].expand(len(y)))  # wrong: y
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.range"])
@@ -156,7 +159,7 @@ class channels_last(_Generator):
     """(N, H, W, C), as pictures are shown and not as convolutions take them."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.logits(z, y).tanh().permute(0, 2, 3, 1)
+        return self.logits(z, y).tanh().permute(0, 2, 3, 1)  # wrong: no permutation
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.latent_matters"])
@@ -164,7 +167,7 @@ class last_latent_unused(_Generator):
     """A slice that ends one too early: one coordinate of z draws nothing."""
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
-        kept = torch.cat([z[:, :-1], torch.zeros_like(z[:, -1:])], 1)
+        kept = torch.cat([z[:, :-1], torch.zeros_like(z[:, -1:])], 1)  # wrong: z
         return super().condition(kept, y)
 
 
@@ -175,7 +178,7 @@ class folded_latent(_Generator):
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
         if z.shape[1] > 1:
-            z = torch.cat([z[:, 1:].mean(1, keepdim=True), z[:, 1:]], 1)
+            z = torch.cat([z[:, 1:].mean(1, keepdim=True), z[:, 1:]], 1)  # wrong: z as it is
         return super().condition(z, y)
 
 
@@ -184,6 +187,7 @@ class dropout_in_eval(_Generator):
     """Functional dropout, which knows no mode: the same latent gives another image every time."""
 
     def features(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        # wrong: training=self.training
         return torch.nn.functional.dropout(super().features(z, y), 0.5)
 
 
@@ -193,7 +197,7 @@ class noise_of_its_own(_Generator):
 
     def features(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         found = super().features(z, y)
-        return found + 0.1 * torch.randn_like(found)
+        return found + 0.1 * torch.randn_like(found)  # wrong: found
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.item_by_item", f"{GENERATOR}.batch_independent"])
@@ -201,7 +205,7 @@ class one_latent_for_all(_Generator):
     """The first latent broadcast over the batch: N copies of one image."""
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return super().condition(z[:1].expand_as(z), y)
+        return super().condition(z[:1].expand_as(z), y)  # wrong: z
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.leaves_inputs_alone"])
@@ -210,7 +214,7 @@ class latent_normalised_in_place(_Generator):
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
         with torch.no_grad():
-            z /= z.abs().amax(1, keepdim=True).clamp_min(1e-6)
+            z /= z.abs().amax(1, keepdim=True).clamp_min(1e-6)  # wrong: z = z / ...
         return super().condition(z, y)
 
 
@@ -219,7 +223,7 @@ class border_left_black(_Generator):
     """The transposed convolutions came out one row short; a constant row was padded on."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        drawn = super().forward(z, y)[:, :, :-1]
+        drawn = super().forward(z, y)[:, :, :-1]  # wrong: all rows
         return torch.nn.functional.pad(drawn, (0, 0, 0, 1), value=-1.0)
 
 
@@ -229,7 +233,7 @@ class one_colour_for_the_image(_Generator):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         drawn = super().forward(z, y)
-        return drawn[:, :, :1, :1].expand_as(drawn)
+        return drawn[:, :, :1, :1].expand_as(drawn)  # wrong: drawn
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.gradient_reaches_latent_and_parameters"])
@@ -237,7 +241,7 @@ class detached_images(_Generator):
     """Images detached inside the generator, for the discriminator's step: its own step learns nothing."""
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(z, y).detach()
+        return super().forward(z, y).detach()  # wrong: no detach
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.gradient_reaches_latent_and_parameters"])
@@ -245,7 +249,7 @@ class latent_cut_off_in_training(_Generator):
     """``torch.tensor(z)``-like copies in training: the latent of an image cannot be optimised."""
 
     def condition(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return super().condition(z.detach() if self.training else z, y)
+        return super().condition(z.detach() if self.training else z, y)  # wrong: z
 
 
 @mutant(GENERATOR, rejected_by=[f"{GENERATOR}.state_dict_round_trips"])
@@ -255,7 +259,7 @@ class running_statistics_not_saved(_Generator):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         norm: Any = self.norm
-        norm._non_persistent_buffers_set |= set(norm._buffers)
+        norm._non_persistent_buffers_set |= set(norm._buffers)  # wrong: persistent buffers
 
 
 class _PlainSpectralNorm(nn.Module):
@@ -283,7 +287,7 @@ class singular_vector_not_saved(_Generator):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        norm = _PlainSpectralNorm(self.hidden)
+        norm = _PlainSpectralNorm(self.hidden)  # wrong: u belongs to the state
         nn.utils.parametrize.register_parametrization(self.first, "weight", norm, unsafe=True)
 
 
@@ -317,7 +321,7 @@ class sigmoid_at_the_end(_Discriminator):
     """Probabilities where scores are due: the loss squashes them again."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(x, y).sigmoid()
+        return super().forward(x, y).sigmoid()  # wrong: no sigmoid
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.raw_scores"])
@@ -326,7 +330,7 @@ class sigmoid_in_eval_alone(_Discriminator):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         score = super().forward(x, y)
-        return score if self.training else score.sigmoid()
+        return score if self.training else score.sigmoid()  # wrong: score
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.raw_scores"])
@@ -334,7 +338,7 @@ class tanh_at_the_end(_Discriminator):
     """Scores confined to (-1, 1): a Wasserstein critic that flattens out far from the data."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(x, y).tanh()
+        return super().forward(x, y).tanh()  # wrong: no tanh
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.raw_scores"])
@@ -342,7 +346,7 @@ class log_probabilities(_Discriminator):
     """log D(x) in place of the logit: never positive, and half of the loss is built in."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return torch.nn.functional.logsigmoid(super().forward(x, y))
+        return torch.nn.functional.logsigmoid(super().forward(x, y))  # wrong: the score itself
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.raw_scores"])
@@ -350,7 +354,7 @@ class a_column_of_scores(_Discriminator):
     """(N, 1): against labels of shape (N,) a loss broadcasts it to N by N without a word."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(x, y)[:, None]
+        return super().forward(x, y)[:, None]  # wrong: shape (N,)
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.sees_every_pixel"])
@@ -358,7 +362,7 @@ class first_channel_alone(_Discriminator):
     """``x[:, 0]``: colours go unseen, and the generator paints them as it likes."""
 
     def features(self, x: Tensor) -> Tensor:
-        return super().features(x[:, :1].expand_as(x))
+        return super().features(x[:, :1].expand_as(x))  # wrong: x
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.sees_every_pixel"])
@@ -366,7 +370,7 @@ class border_stepped_over(_Discriminator):
     """Strides without padding never reach the last row and column."""
 
     def features(self, x: Tensor) -> Tensor:
-        seen = torch.nn.functional.pad(x[:, :, :-1, :-1], (0, 1, 0, 1))
+        seen = torch.nn.functional.pad(x[:, :, :-1, :-1], (0, 1, 0, 1))  # wrong: x
         return super().features(seen)
 
 
@@ -376,7 +380,7 @@ class every_other_pixel(_Discriminator):
 
     def features(self, x: Tensor) -> Tensor:
         seen = torch.zeros_like(x)
-        seen[:, :, ::2, ::2] = x[:, :, ::2, ::2]
+        seen[:, :, ::2, ::2] = x[:, :, ::2, ::2]  # wrong: x
         return super().features(seen)
 
 
@@ -385,7 +389,7 @@ class label_of_the_image_ignored(_Discriminator):
     """An unconditional discriminator in a conditional game: any good image passes for any class."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(x, None if y is None else torch.zeros_like(y))
+        return super().forward(x, None if y is None else torch.zeros_like(y))  # wrong: y
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.class_matters"])
@@ -393,7 +397,7 @@ class labels_shifted_by_one_item(_Discriminator):
     """The labels rolled along the batch: each image is judged under its neighbour's class."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(x, None if y is None else y.roll(1))
+        return super().forward(x, None if y is None else y.roll(1))  # wrong: y
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.tells_images_apart"])
@@ -402,7 +406,7 @@ class one_score_for_the_batch(_Discriminator):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         score = super().forward(x, y)
-        return score.mean().expand(len(score))
+        return score.mean().expand(len(score))  # wrong: score
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.gradient_reaches_image_and_parameters"])
@@ -410,7 +414,7 @@ class features_under_no_grad(_Discriminator):
     """Frozen features computed under ``no_grad``: the generator gets no gradient through them."""
 
     def features(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad():  # wrong: with gradients
             return super().features(x)
 
 
@@ -420,6 +424,7 @@ class unguarded_minibatch_deviation(_Discriminator):
     a gradient, when it needs one most."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        # wrong: a guard under the root
         return super().forward(x, y) + x.var(0, unbiased=False).sqrt().mean()
 
 
@@ -428,7 +433,7 @@ class contrast_divided_out(_Discriminator):
     """Images divided by their standard deviation without a guard: a blank image scores NaN."""
 
     def features(self, x: Tensor) -> Tensor:
-        return super().features(x / x.std((1, 2, 3), keepdim=True))
+        return super().features(x / x.std((1, 2, 3), keepdim=True))  # wrong: a guard in the divisor
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.repeats_itself"])
@@ -436,7 +441,7 @@ class instance_noise_in_eval(_Discriminator):
     """Noise on the images in eval mode too: the same image never gets the same score twice."""
 
     def features(self, x: Tensor) -> Tensor:
-        return super().features(x + 0.1 * torch.randn_like(x))
+        return super().features(x + 0.1 * torch.randn_like(x))  # wrong: noise in training alone
 
 
 @mutant(DISCRIMINATOR, rejected_by=[f"{DISCRIMINATOR}.leaves_inputs_alone"])
@@ -445,7 +450,7 @@ class images_rescaled_in_place(_Discriminator):
 
     def features(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            x.mul_(2).sub_(1)
+            x.mul_(2).sub_(1)  # wrong: x = 2 * x - 1
         return super().features(x)
 
 

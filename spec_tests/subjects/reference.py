@@ -214,6 +214,15 @@ def multiscale_pixelcnn(config: Any) -> Any:
     return autoregressive.MultiscalePixelCNN(config.event_shape, config.levels, layers=2)
 
 
+@subject("autoregressive_model", name="reference.RIDE")
+def ride(config: Any) -> Any:
+    """A neighbourhood of radius one for an even number of levels, of two for an odd one."""
+    if len(config.event_shape) != 3 or config.num_classes:
+        raise Unsupported("images without classes only")
+    kernel = 3 + 2 * (config.levels % 2)
+    return autoregressive.RIDE(config.event_shape, config.levels, kernel=kernel)
+
+
 @subject("autoregressive_model", name="reference.PixelCNNPlusPlus")
 def pixelcnn_plus_plus(config: Any) -> Any:
     """Three sizes for images of five levels, two for all others."""
@@ -548,6 +557,51 @@ def clip_weights(module: Any, bound: float) -> None:
     adversarial.clip_weights(module, bound)
 
 
+# What BigGAN adds --------------------------------------------------------------------------------
+
+
+@subject("orthogonal_penalty", name="reference")
+def orthogonal_penalty(weight: Tensor) -> Tensor:
+    return adversarial.orthogonal_penalty(weight)
+
+
+@subject("truncated_normal", name="reference.redrawn_normal")
+def redrawn_normal(shape: tuple[int, ...], threshold: float, generator: Any) -> Tensor:
+    return adversarial.redrawn_normal(shape, threshold, generator)
+
+
+@subject("truncated_normal", name="reference.truncated_normal")
+def truncated_normal(shape: tuple[int, ...], threshold: float, generator: Any) -> Tensor:
+    """The quantiles of uniform noise with 53 random bits, in which an exact zero hardly occurs."""
+    noise = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
+    return adversarial.truncated_normal(noise, threshold).to(torch.get_default_dtype())
+
+
+@subject("class_conditional_batch_norm", name="reference.ClassConditionalBatchNorm2d")
+def class_conditional_batch_norm(config: Any) -> Any:
+    return adversarial.ClassConditionalBatchNorm2d(
+        config.num_features, config.num_classes, config.eps, config.momentum
+    )
+
+
+class _SharedEmbedding(torch.nn.Module):
+    """BigGAN's layer: gain and bias by spectrally normalised maps of an embedding of the class."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(config.num_classes, 5)
+        self.layer = adversarial.ConditionalBatchNorm2d(config.num_features, 5)
+        self.layer.norm.eps, self.layer.norm.momentum = config.eps, config.momentum
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.layer(x, self.embedding(y))
+
+
+@subject("class_conditional_batch_norm", name="reference.ConditionalBatchNorm2d")
+def class_conditional_batch_norm_of_an_embedding(config: Any) -> Any:
+    return _SharedEmbedding(config)
+
+
 # Players over images -----------------------------------------------------------------------------
 
 
@@ -587,6 +641,13 @@ def dcgan_generator(config: Any) -> Any:
 def dcgan_discriminator(config: Any) -> Any:
     shape = _image(config, 2, classes=False)
     return adversarial.DCGANDiscriminator(shape, _doublings(config))
+
+
+@subject("image_discriminator", name="reference.DCGANDiscriminator.unnormed")
+def dcgan_unnormed_discriminator(config: Any) -> Any:
+    """The critic of WGAN-GP, where no item may influence another's score."""
+    shape = _image(config, 2, classes=False)
+    return adversarial.DCGANDiscriminator(shape, _doublings(config), batch_norm=False)
 
 
 @subject("image_generator", name="reference.ConditionalGenerator")
