@@ -662,7 +662,7 @@ def test_agrees_in_float32_with_float64(
     r"k \mapsto f\bigl((1 + 10^{-10} k)\, x\bigr) \text{ changes at every step}",
     why="""In float64 a step of 1e-10 is a thousand times coarser than rounding and six hundred times
     finer than what float32 can tell apart: a stage that was computed in single precision on the way
-    is a staircase, and eight steps stay on one tread of it. The entries that count most are moved,
+    is a staircase, and eight steps stay on one level of it. The entries that count most are moved,
     an input or a parameter at a time, where the gradient says that the result must follow.""",
     draw=lambda contract: cases(
         contract,
