@@ -32,7 +32,7 @@ def _mathml(tex: str, display: str) -> str:
         mathml: str = convert(" ".join(known.split()), display=display)
     except Exception:  # the converter raises whatever comes to it
         return f"<code>{html.escape(tex)}</code>"
-    return mathml
+    return mathml.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")  # HTML needs no name
 
 
 def prose(text: str) -> str:
