@@ -1,7 +1,7 @@
 r"""Small repairs of the theme's HTML, for screen readers and for those who use no mouse.
 
-Captions of the menu get the level that a heading must have, blocks of code can be reached and
-scrolled by the keyboard, and entries of the bibliography lose a role that WAI-ARIA has withdrawn.
+Captions of the menu get the level that a heading must have, blocks of code and formulas can be
+reached and scrolled by the keyboard, and the bibliography loses roles that WAI-ARIA has withdrawn or forbids.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ __all__ = ["setup"]
 
 REPAIRS = {
     "furo_navigation_tree": [('role="heading"', 'role="heading" aria-level="2"')],
-    "body": [("<pre>", '<pre tabindex="0">'), (' role="doc-biblioentry"', "")],
+    "body": [
+        ("<pre>", '<pre tabindex="0">'),
+        ('<div class="math"', '<div tabindex="0" class="math"'),
+        (' role="doc-biblioentry"', ""),
+        ('<div role="list" class="citation-list">', '<div class="citation-list">'),
+    ],
 }
 
 
