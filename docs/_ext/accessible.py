@@ -1,7 +1,8 @@
 r"""Small repairs of the theme's HTML, for screen readers and for those who use no mouse.
 
 Captions of the menu get the level that a heading must have, blocks of code and formulas can be
-reached and scrolled by the keyboard, and the bibliography loses roles that WAI-ARIA has withdrawn or forbids.
+reached and scrolled by the keyboard, and the bibliography loses roles that WAI-ARIA has withdrawn
+or forbids.
 """
 
 from __future__ import annotations
