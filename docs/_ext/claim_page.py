@@ -103,7 +103,7 @@ def _needs(known: Known, claim: Claim) -> str:
     for needed, without in claim.assumptions.items():
         line = inline(needed[:1].upper() + needed[1:], known.link)
         items.append(
-            f"- {line}" + (f". *Without it:* {_spoken(known, without)}" if without else "")
+            f"- {line}" + (f". *Without it:* {_spoken(known, without)}." if without else ".")
         )
     return title("What it needs", "-") + "\n" + "\n".join(items) + "\n"
 
