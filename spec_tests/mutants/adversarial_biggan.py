@@ -851,3 +851,13 @@ class CentredInPlace(_Layer):
             x -= mean  # wrong: x - mean
             return self.affine(x / root, root, y)
         return self.affine((x - mean) / root, root, y)
+
+
+@mutant("orthogonal_penalty", rejected_by=["orthogonal_penalty.quadratic_in_each_filter"])
+def large_weights_scaled_down_first(weight: Tensor) -> Tensor:
+    """The weight is brought to a norm of thirty at most, so that the penalty cannot explode: beyond
+    that it no longer grows, and nothing holds the filters apart."""
+    rows = weight.flatten(1)
+    rows = rows * (30 / rows.norm()).clamp(max=1)  # wrong: rows as they are
+    products = rows @ rows.mT
+    return (products - products.diagonal().diag()).square().sum()
